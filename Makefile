@@ -1,0 +1,79 @@
+# make demo     the main job: a Flower project that trains without a server
+# make test     the tests           (make test ARGS="-k ring" passes arguments on to pytest)
+#
+# Both make .venv when it is missing. Another Python: make PYTHON=/path/to/python3.12 test
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip
+INSTALL := $(PIP) install -qq --disable-pip-version-check
+ARGS ?=
+
+# mypy looks at a copy as users install it: not editable, found through py.typed.
+TYPES := build/types
+WHEELS := build/wheels
+
+.PHONY: help demo deploy-demo test bench lint format types install clean distclean
+
+help:
+	@echo "make demo         train without a server in Flower's simulation, print a table"
+	@echo "make deploy-demo  the same app on a real SuperLink, 4 SuperNodes and 4 peers"
+	@echo "make test         run the tests"
+	@echo "make lint         ruff, formatting and mypy over an ordinary install"
+	@echo "make format       let ruff fix what it can"
+	@echo "make bench        run the benchmarks, one table each"
+	@echo "make clean        remove what was built (make distclean: .venv too)"
+
+demo: $(STAMP)
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+deploy-demo: $(STAMP)
+	@$(BIN)/python examples/deploy_demo.py $(ARGS)
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -q --durations=10 $(ARGS)
+
+bench: $(STAMP)
+	@set -e; for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script $(ARGS); done
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory types
+
+format: $(STAMP)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: $(STAMP)
+	@rm -rf build
+	@$(PIP) wheel -qq --disable-pip-version-check --no-deps --no-build-isolation -w $(WHEELS) .
+	@$(BIN)/python -m venv --without-pip $(TYPES)
+	@$(PIP) --python $(TYPES)/bin/python install -qq --disable-pip-version-check --no-deps \
+	    --no-index $(WHEELS)/flwr_gossip-*.whl
+	@$(BIN)/python -c 'import pathlib, sysconfig; site = sysconfig.get_path("purelib"); \
+	    [p.joinpath("pinned.pth").write_text(site) \
+	    for p in pathlib.Path("$(TYPES)").glob("lib/python*/site-packages")]'
+	@$(BIN)/mypy --python-executable $(TYPES)/bin/python -p flwr_gossip
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "flwr-gossip needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1):" \
+	    "name another with make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || { echo "Creating .venv with $$($(PYTHON) --version)"; \
+	    $(PYTHON) -m venv .venv; }
+	@echo "Installing flwr-gossip and the packages pinned in constraints.txt into .venv" \
+	    "(minutes the first time)"
+	@$(INSTALL) -c constraints.txt setuptools
+	@$(INSTALL) -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf build dist runs *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv

@@ -1,0 +1,1 @@
+"""The ClientApp side: the mod, and the command line of peers."""

@@ -1,0 +1,1 @@
+"""What works without a server: topologies, schedules, plans, mixing and the peers."""

@@ -1,0 +1,1 @@
+"""Mailboxes, the links between them, and the hosts that serve them."""

@@ -1,0 +1,1 @@
+"""Running many nodes in one process."""

@@ -1,0 +1,1 @@
+"""The ServerApp side: strategies that say who is active, and nothing else."""
