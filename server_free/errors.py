@@ -1,0 +1,74 @@
+"""Every error this package raises on purpose.
+
+GossipError
+├── PlanError(ValueError)          a topology, schedule or plan that cannot be
+│   └── PlanMismatch               two sides compute different plans (versions differ)
+├── RosterError                    who takes part: too few, duplicate or missing identities
+├── ModError                       the ClientApp side: mod missing, misplaced, or misused
+├── ModelError(ValueError)         arrays that cannot be mixed: names, shapes, dtypes, NaN
+├── NoNodesLeft                    every node failed or fell silent
+└── PeerError                      the peer plane
+    ├── PeerUnreachable            nobody answers at an address
+    ├── MailboxFull                the memory limit of a peer is reached
+    └── WireError(ValueError)      bytes that are not what they claim to be
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "GossipError",
+    "MailboxFull",
+    "ModError",
+    "ModelError",
+    "NoNodesLeft",
+    "PeerError",
+    "PeerUnreachable",
+    "PlanError",
+    "PlanMismatch",
+    "RosterError",
+    "WireError",
+]
+
+
+class GossipError(Exception):
+    """Base of all errors of this package."""
+
+
+class PlanError(GossipError, ValueError):
+    """A topology, schedule or plan that cannot be."""
+
+
+class PlanMismatch(PlanError):
+    """Two sides compute a different plan from the same description."""
+
+
+class RosterError(GossipError):
+    """Too few nodes, or identities that are missing, doubled or have gaps."""
+
+
+class ModError(GossipError):
+    """The ClientApp does not use ``gossip_mod`` as it must."""
+
+
+class ModelError(GossipError, ValueError):
+    """Arrays that cannot be mixed: wrong names, shapes or dtypes, NaN or infinite values."""
+
+
+class NoNodesLeft(GossipError):
+    """Every node failed or fell silent; the reasons are in the text."""
+
+
+class PeerError(GossipError):
+    """Something is wrong in the peer plane."""
+
+
+class PeerUnreachable(PeerError):
+    """Nobody answers at the address of a peer."""
+
+
+class MailboxFull(PeerError):
+    """A peer's memory limit is reached."""
+
+
+class WireError(PeerError, ValueError):
+    """Bytes that are not what they claim to be."""

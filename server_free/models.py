@@ -1,0 +1,67 @@
+"""What a model is to this package: named numpy arrays in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ModelError
+
+__all__ = ["Model", "TensorSpec", "check_finite", "check_signature", "num_bytes", "signature"]
+
+Model = Mapping[str, NDArray[np.generic]]
+"""Tensor name -> array of any shape (0-d and empty included) and any bool, int or float dtype."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, shape and dtype (numpy name, e.g. ``"float32"``) of one tensor."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def signature(model: Model) -> tuple[TensorSpec, ...]:
+    """Return the specs of all tensors, in the model's order."""
+    return tuple(TensorSpec(name, array.shape, array.dtype.name) for name, array in model.items())
+
+
+def num_bytes(model: Model) -> int:
+    """Return the size of all buffers in bytes."""
+    return sum(array.nbytes for array in model.values())
+
+
+def check_signature(model: Model, expected: tuple[TensorSpec, ...], whose: str) -> None:
+    """Raise ``ModelError`` naming the first tensor of ``whose`` model that is not as expected."""
+    if signature(model) == expected:
+        return
+    names, allowed = list(model), [spec.name for spec in expected]
+    if names != allowed:
+        odd = sorted(set(names) ^ set(allowed)) or names
+        raise ModelError(
+            f"{whose} has tensors that differ from the training's in {odd[:5]}: it has "
+            f"{len(names)} tensors, expected are {len(allowed)} ({allowed[:5]}...). "
+            "Every node must use the same model."
+        )
+    for spec in expected:
+        array = model[spec.name]
+        if (array.shape, array.dtype.name) != (spec.shape, spec.dtype):
+            raise ModelError(
+                f"{whose} has {spec.name!r} of shape {array.shape} and dtype {array.dtype.name}, "
+                f"expected is shape {spec.shape} and dtype {spec.dtype}. "
+                "Every node must use the same model."
+            )
+
+
+def check_finite(model: Model, whose: str) -> None:
+    """Raise ``ModelError`` naming the first tensor of ``whose`` model with NaN or infinity."""
+    for name, array in model.items():
+        if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
+            raise ModelError(
+                f"{whose} has NaN or infinite values in {name!r}. "
+                "Lower the learning rate or clip gradients."
+            )

@@ -1,0 +1,206 @@
+"""The plan: for a node and a round, its slot, its sources with weights, and its readers.
+
+A plan is a pure function of its description, so every side computes its own part::
+
+    z   = sum_r W_{t-1}[s, r] * h_{t-1}[r]     node A_t[s] fetches h from A_{t-1}[r]
+    h_t[s] = train(z)
+
+Gossip is a plan over ``AllActive``, Teleportation one over ``Teleport``
+(arXiv:2501.15259, Algorithm 1, in the fused form: hand-over and gossip are one exchange).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from . import topologies
+from .errors import PlanError
+from .mixing import renormalized
+from .schedules import AllActive, Schedule, Teleport
+from .topologies import Topology
+
+__all__ = ["Plan", "Source", "VACANT"]
+
+VACANT = -1
+"""Stands in the place of a node where a slot has no holder in a round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One term of a mixed model: the weight of ``slot``, whose h lies with ``node``."""
+
+    slot: int
+    node: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A topology over slots, a schedule of nodes, and who was live from which round on.
+
+    Parameters
+    ----------
+    topology : Topology
+        Over the slots: ``topology.num_nodes == schedule.num_slots``.
+    schedule : Schedule
+        ``AllActive`` or ``Teleport``.
+    num_rounds : int
+        Rounds of the whole training, 0 or more.
+    live : tuple of (first round, tuple of nodes)
+        Sorted by round, beginning with round 1; each list holds from its round on.
+        Empty means all nodes all the time.
+    """
+
+    topology: Topology
+    schedule: Schedule
+    num_rounds: int
+    live: tuple[tuple[int, tuple[int, ...]], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.topology.num_nodes != self.schedule.num_slots:
+            raise PlanError(
+                f"topology {self.topology.spec!r} is over {self.topology.num_nodes} slots, "
+                f"but the schedule has {self.schedule.num_slots}; they must be equal."
+            )
+        if self.num_rounds < 0:
+            raise PlanError(f"num_rounds is {self.num_rounds}, allowed is 0 or more.")
+        firsts = [first for first, _ in self.live]
+        if firsts and (firsts[0] != 1 or firsts != sorted(set(firsts))):
+            raise PlanError(f"live lists start at rounds {firsts}, allowed is rising from 1.")
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes n of the original roster."""
+        return self.schedule.num_nodes
+
+    @property
+    def num_slots(self) -> int:
+        """Number of slots k."""
+        return self.schedule.num_slots
+
+    def live_in(self, round: int) -> tuple[int, ...] | None:
+        """Return the live nodes of a round, sorted; ``None`` means all."""
+        place = bisect_right(self.live, round, key=lambda entry: entry[0])
+        return self.live[place - 1][1] if place else None
+
+    def with_live(self, first_round: int, live: Iterable[int]) -> Plan:
+        """Return this plan with another live list from ``first_round`` on."""
+        nodes = tuple(sorted(live))
+        if nodes == (self.live_in(first_round) or tuple(range(self.num_nodes))):
+            return self
+        earlier = tuple(entry for entry in self.live if entry[0] < first_round)
+        if not earlier and first_round > 1:
+            earlier = ((1, tuple(range(self.num_nodes))),)
+        return replace(self, live=(*earlier, (first_round, nodes)))
+
+    def active(self, round: int) -> tuple[int, ...]:
+        """Return A_t, slot -> node, with ``VACANT`` where a slot has no holder."""
+        return _active(self.schedule, round, self.live_in(round))
+
+    def slot(self, node: int, round: int) -> int | None:
+        """Return the slot that ``node`` holds in ``round``, or None when it is not active."""
+        active = self.active(round)
+        if isinstance(self.schedule, AllActive):
+            return node if active[node] == node else None
+        return active.index(node) if node in active else None
+
+    def row(self, slot: int, round: int) -> tuple[Source, ...]:
+        """Return the terms of ``z = sum_r W_round[slot, r] h_round[r]``, by slot.
+
+        Slots without a holder are masked and the rest renormalised; empty when all are.
+        """
+        active = self.active(round)
+        weights = self.topology.weights(slot, round)
+        held = {r: w for r, w in weights.items() if active[r] != VACANT}
+        shares = held if len(held) == len(weights) else renormalized(held)
+        return tuple(Source(r, active[r], shares[r]) for r in sorted(shares))
+
+    def sources(self, node: int, round: int) -> tuple[Source, ...]:
+        """Return what ``node`` mixes before it trains in ``round``; empty in round 1."""
+        slot = self.slot(node, round)
+        if slot is None:
+            raise PlanError(f"node {node} is not active in round {round}.")
+        return self.row(slot, round - 1) if round > 1 else ()
+
+    def readers(self, node: int, round: int) -> tuple[int, ...]:
+        """Return the nodes that will fetch ``node``'s h of ``round``, itself excluded, sorted."""
+        slot = self.slot(node, round)
+        if slot is None or round >= self.num_rounds:
+            return ()
+        after = self.active(round + 1)
+        receivers = {after[s] for s in (slot, *self.topology.readers(slot, round))}
+        return tuple(sorted(receivers - {node, VACANT}))
+
+    def holders_before(self, slot: int, round: int, reach: int) -> tuple[tuple[int, int], ...]:
+        """Return (round, holder) of ``slot`` in the ``reach`` rounds before ``round``, latest first.
+
+        Where a slot's latest models can lie when its row of ``round`` is lost.
+        """
+        rounds = range(round - 1, max(0, round - 1 - reach), -1)
+        held = ((earlier, self.active(earlier)[slot]) for earlier in rounds)
+        return tuple((earlier, node) for earlier, node in held if node != VACANT)
+
+    def digest(self, node: int, first: int, last: int) -> str:
+        """Return a fingerprint of all that ``node`` does in rounds first..last.
+
+        Two sides with the same digest agree on schedule, sources, weights (to 12 digits)
+        and readers.
+        """
+        hasher = hashlib.sha256()
+        for round in range(first, last + 1):
+            slot = self.slot(node, round)
+            if slot is None:
+                continue
+            terms = [(s.slot, s.node, f"{s.weight:.12e}") for s in self.sources(node, round)]
+            hasher.update(repr((round, slot, terms, self.readers(node, round))).encode())
+        return hasher.hexdigest()
+
+    def to_json(self) -> str:
+        """Return the plan as text; formulas travel as their spec, other graphs as their rows."""
+        schedule: dict[str, Any] = {"num_nodes": self.num_nodes}
+        if isinstance(self.schedule, Teleport):
+            schedule |= {"num_active": self.schedule.num_active, "seed": self.schedule.seed}
+        content = {
+            "topology": self.topology.payload.decode() or self.topology.spec,
+            "schedule": schedule,
+            "num_rounds": self.num_rounds,
+            "live": self.live,
+        }
+        return json.dumps(content, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """Return the plan that :meth:`to_json` wrote; ``PlanError`` names what is wrong in it."""
+        try:
+            content = json.loads(text)
+            schedule = _schedule_from(content["schedule"])
+            live = tuple((int(first), tuple(map(int, nodes))) for first, nodes in content["live"])
+            topology = _topology_from(str(content["topology"]), schedule.num_slots)
+            return Plan(topology, schedule, int(content["num_rounds"]), live)
+        except PlanError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            raise PlanError(f"this is not a plan: {type(error).__name__}: {error}") from error
+
+
+def _schedule_from(content: Mapping[str, int]) -> Schedule:
+    if "num_active" in content:
+        return Teleport(content["num_nodes"], content["num_active"], seed=content["seed"])
+    return AllActive(content["num_nodes"])
+
+
+def _topology_from(text: str, num_slots: int) -> Topology:
+    if text.startswith("{"):
+        return topologies.from_bytes(text.encode())
+    return topologies.from_spec(text, num_nodes=num_slots)
+
+
+@lru_cache(maxsize=64)
+def _active(schedule: Schedule, round: int, live: tuple[int, ...] | None) -> tuple[int, ...]:
+    return schedule.active(round, live)

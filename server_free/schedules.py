@@ -1,0 +1,145 @@
+"""Schedules: which nodes are active in a round, and in which slot.
+
+``AllActive`` is decentralized SGD (Lian et al. 2017, arXiv:1705.09056); ``Teleport`` is the
+random active set of Teleportation (Takezawa & Stich, ICLR 2025, arXiv:2501.15259,
+Algorithm 1). Draws use Philox4x64-10 raw bits, whose stream numpy guarantees, and the
+sampler below, so they are the same with every library version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from .errors import PlanError
+
+__all__ = ["AllActive", "Schedule", "Teleport", "sample"]
+
+
+class Schedule(Protocol):
+    """Who is active in which round. A pure function of the round and the live nodes."""
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes n."""
+
+    @property
+    def num_slots(self) -> int:
+        """Number of slots: n for all active, k for Teleportation."""
+
+    def active(self, round: int, live: Sequence[int] | None = None) -> tuple[int, ...]:
+        """Return slot -> node for round ``round`` (from 1); -1 marks a slot without a holder.
+
+        ``live`` lists the nodes that can be active, sorted; ``None`` means all.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class AllActive:
+    """Every node works in every round, in the slot of its own index."""
+
+    num_nodes: int
+
+    def __post_init__(self) -> None:
+        _check_num_nodes(self.num_nodes)
+
+    @property
+    def num_slots(self) -> int:
+        """Number of slots, n."""
+        return self.num_nodes
+
+    def active(self, round: int, live: Sequence[int] | None = None) -> tuple[int, ...]:
+        """Return (0, 1, ..., n-1), with -1 in the place of a node that is not live."""
+        _check_round(round)
+        if live is None or len(live) == self.num_nodes:
+            return tuple(range(self.num_nodes))
+        present = set(live)
+        return tuple(node if node in present else -1 for node in range(self.num_nodes))
+
+
+@dataclass(frozen=True, slots=True)
+class Teleport:
+    """k of n nodes, uniform without replacement, in uniformly random slot order, fresh a round.
+
+    Cost and memory of :meth:`active` are O(k), whatever n. With fewer than k live nodes the
+    last slots have no holder (-1) in that round.
+    """
+
+    num_nodes: int
+    num_active: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_num_nodes(self.num_nodes)
+        if not 1 <= self.num_active <= self.num_nodes:
+            raise PlanError(
+                f"num_active is {self.num_active}, allowed is 1..{self.num_nodes} "
+                f"(there are {self.num_nodes} nodes)."
+            )
+        if self.seed < 0:
+            raise PlanError(f"seed is {self.seed}, allowed is 0 or more.")
+
+    @property
+    def num_slots(self) -> int:
+        """Number of slots, k."""
+        return self.num_active
+
+    def active(self, round: int, live: Sequence[int] | None = None) -> tuple[int, ...]:
+        """Return slot -> node (Algorithm 1, line 3); -1 where too few nodes are live."""
+        _check_round(round)
+        population = self.num_nodes if live is None else len(live)
+        count = min(self.num_active, population)
+        drawn = sample(self.seed, round, population, count)
+        nodes = drawn if live is None else [live[index] for index in drawn]
+        return (*nodes, *(-1 for _ in range(self.num_active - count)))
+
+
+def sample(seed: int, round: int, population: int, count: int) -> list[int]:
+    """Draw ``count`` of ``range(population)`` without replacement, in random order, in O(count).
+
+    A Fisher-Yates shuffle of a virtual list of which only the touched places are stored.
+    """
+    bits = _raw_bits(seed, round)
+    moved: dict[int, int] = {}
+    drawn = []
+    for place in range(count):
+        other = place + _below(bits, population - place)
+        drawn.append(moved.get(other, other))
+        moved[other] = moved.get(place, place)
+    return drawn
+
+
+def _raw_bits(seed: int, round: int) -> Iterator[int]:
+    """Yield the 64-bit words of Philox4x64-10 with key H(seed) and a counter led by the round."""
+    digest = hashlib.sha256(f"flwr-gossip teleport {seed}".encode()).digest()
+    key = np.frombuffer(digest[:16], dtype="<u8")
+    generator = np.random.Philox(counter=np.array([0, 0, 0, round], dtype=np.uint64), key=key)
+    while True:
+        yield from (int(word) for word in generator.random_raw(16))
+
+
+def _below(bits: Iterator[int], bound: int) -> int:
+    """Return an unbiased integer in 0..bound-1 (Lemire 2019, arXiv:1805.10941, Algorithm 5)."""
+    product = next(bits) * bound
+    if (product & _LOW) < bound:
+        threshold = (1 << 64) % bound
+        while (product & _LOW) < threshold:
+            product = next(bits) * bound
+    return product >> 64
+
+
+_LOW = (1 << 64) - 1
+
+
+def _check_num_nodes(num_nodes: int) -> None:
+    if num_nodes < 1:
+        raise PlanError(f"num_nodes is {num_nodes}, allowed is 1 or more.")
+
+
+def _check_round(round: int) -> None:
+    if round < 1:
+        raise PlanError(f"round is {round}; rounds count from 1.")
