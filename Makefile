@@ -8,6 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip
 INSTALL := $(PIP) install -qq --disable-pip-version-check
+NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
 ARGS ?=
 
 # mypy looks at a copy as users install it: not editable, found through py.typed.
@@ -60,9 +61,10 @@ types: $(STAMP)
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	    echo "flwr-gossip needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1):" \
-	    "name another with make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -c $(NEW_ENOUGH) 2>/dev/null || { \
+	    echo "flwr-gossip needs Python 3.11 or newer, and '$(PYTHON)' is" \
+	    "$$(command -v $(PYTHON) >/dev/null && $(PYTHON) --version 2>&1 || echo not found):" \
+	    "name another with make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "Creating .venv with $$($(PYTHON) --version)"; \
 	    $(PYTHON) -m venv .venv; }
 	@echo "Installing flwr-gossip and the packages pinned in constraints.txt into .venv" \
