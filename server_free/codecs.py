@@ -1,0 +1,221 @@
+"""Models as bytes: the specs of the tensors and one little-endian buffer, cut into chunks.
+
+Layout of the buffer: the tensors in the model's order, each from the next multiple of
+``ALIGN_BYTES``; the gaps are zero. Nothing is pickled and the numbers are not changed.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ModelError, WireError
+from .models import Model, TensorSpec, signature
+
+__all__ = ["CHUNK_BYTES", "DTYPES", "Chunk", "Decoder", "EncodedModel", "decode", "encode"]
+
+CHUNK_BYTES = 1 << 20
+ALIGN_BYTES = 8
+MAX_DIMENSIONS = 32
+DTYPES = {
+    name: np.dtype(name).newbyteorder("<")
+    for name in (
+        *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+        *("float16", "float32", "float64"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of the buffer and its CRC-32."""
+
+    data: bytes
+    crc32: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedModel:
+    """A model as it is kept and sent: specs, size of the buffer in bytes, and its chunks."""
+
+    tensors: tuple[TensorSpec, ...]
+    nbytes: int
+    chunks: tuple[Chunk, ...]
+
+    def same_bytes(self, other: EncodedModel) -> bool:
+        """Return whether both are the same model bit for bit, however they were cut."""
+        if (self.tensors, self.nbytes) != (other.tensors, other.nbytes):
+            return False
+        if self.chunks == other.chunks:
+            return True
+        return b"".join(c.data for c in self.chunks) == b"".join(c.data for c in other.chunks)
+
+
+def encode(model: Model, chunk_bytes: int | None = CHUNK_BYTES) -> EncodedModel:
+    """Encode ``model``, as one chunk if ``chunk_bytes`` is None; it shares no memory with it.
+
+    Raises
+    ------
+    ModelError
+        If a tensor has a dtype that is not in ``DTYPES`` or a name that is not text.
+    """
+    specs = signature(model)
+    for spec in specs:
+        _check_encodable(spec)
+    nbytes = _offsets(specs)[-1]
+    pieces = _cut(_pieces(model), chunk_bytes or nbytes + 1)
+    chunks = tuple(Chunk(piece, zlib.crc32(piece)) for piece in pieces)
+    return EncodedModel(specs, nbytes, chunks)
+
+
+def decode(encoded: EncodedModel) -> Model:
+    """Return the arrays of ``encoded``; one chunk is viewed (read-only), several are joined.
+
+    Raises
+    ------
+    WireError
+        If the chunks are damaged, too short or too long, or the specs are impossible.
+    """
+    decoder = Decoder(encoded.tensors, encoded.nbytes, max_bytes=encoded.nbytes)
+    for chunk in encoded.chunks:
+        decoder.feed(chunk)
+    return decoder.finish()
+
+
+class Decoder:
+    """Takes the chunks of one model as they come and gives its arrays.
+
+    Parameters
+    ----------
+    tensors : Sequence[TensorSpec]
+        The specs the sender claims; checked here before anything is allocated.
+    nbytes : int
+        Size of the buffer that the sender claims.
+    max_bytes : int
+        The largest buffer accepted.
+
+    Raises
+    ------
+    WireError
+        Here and in the methods, for whatever is not as claimed.
+    """
+
+    def __init__(self, tensors: Sequence[TensorSpec], nbytes: int, max_bytes: int) -> None:
+        check_specs(tensors, nbytes, max_bytes)
+        self._tensors = tuple(tensors)
+        self._nbytes = nbytes
+        self._received = 0
+        self._buffer: bytes | NDArray[np.uint8] = b""
+
+    def feed(self, chunk: Chunk) -> None:
+        """Check the next chunk and take it."""
+        end = self._received + len(chunk.data)
+        if end > self._nbytes:
+            raise WireError(f"the model has more than the {self._nbytes} bytes its header states")
+        if zlib.crc32(chunk.data) != chunk.crc32:
+            raise WireError(f"the chunk at byte {self._received} is damaged: its CRC-32 differs")
+        self._place(chunk.data, end)
+        self._received = end
+
+    def _place(self, data: bytes, end: int) -> None:
+        if self._received == 0 and end == self._nbytes:
+            self._buffer = data  # the whole model in one chunk: no copy
+            return
+        if isinstance(self._buffer, bytes):
+            self._buffer = np.empty(self._nbytes, np.uint8)
+        self._buffer[self._received : end] = np.frombuffer(data, np.uint8)
+
+    def finish(self) -> Model:
+        """Return the arrays, views of one buffer."""
+        if self._received != self._nbytes:
+            raise WireError(f"the model ends after {self._received} of {self._nbytes} bytes")
+        starts = _offsets(self._tensors)
+        return {
+            spec.name: _view(self._buffer, spec, start)
+            for spec, start in zip(self._tensors, starts[:-1], strict=True)
+        }
+
+
+def check_specs(tensors: Sequence[TensorSpec], nbytes: int, max_bytes: int) -> None:
+    """Raise ``WireError`` unless the specs are possible and make exactly ``nbytes`` bytes."""
+    names = {spec.name for spec in tensors}
+    if len(names) != len(tensors):
+        raise WireError("two tensors of the model have the same name")
+    for spec in tensors:
+        _check_spec(spec)
+    if (stated := _offsets(tensors)[-1]) != nbytes:
+        raise WireError(f"the header states {nbytes} bytes but its tensors make {stated}")
+    if nbytes > max_bytes:
+        raise WireError(f"the model has {nbytes} bytes, more than the {max_bytes} allowed")
+
+
+def _check_spec(spec: TensorSpec) -> None:
+    if spec.dtype not in DTYPES:
+        raise WireError(f"tensor {spec.name!r} has dtype {spec.dtype!r}; allowed: {[*DTYPES]}")
+    if len(spec.shape) > MAX_DIMENSIONS or any(not 0 <= size < 2**63 for size in spec.shape):
+        raise WireError(f"tensor {spec.name!r} has the impossible shape {spec.shape}")
+
+
+def _check_encodable(spec: TensorSpec) -> None:
+    if spec.dtype not in DTYPES or len(spec.shape) > MAX_DIMENSIONS:
+        raise ModelError(
+            f"tensor {spec.name!r} has dtype {spec.dtype} and {len(spec.shape)} dimensions; "
+            f"models travel with dtypes {[*DTYPES]} and up to {MAX_DIMENSIONS} dimensions. "
+            "Convert it before returning it."
+        )
+    try:
+        spec.name.encode()
+    except UnicodeEncodeError as error:
+        raise ModelError(f"tensor name {spec.name!r} is not valid Unicode text") from error
+
+
+def _offsets(tensors: Sequence[TensorSpec]) -> list[int]:
+    """Return where each tensor starts, then the size of the whole buffer."""
+    offsets, end = [], 0
+    for spec in tensors:
+        start = -(-end // ALIGN_BYTES) * ALIGN_BYTES
+        offsets.append(start)
+        end = start + math.prod(spec.shape) * DTYPES[spec.dtype].itemsize
+    return [*offsets, end]
+
+
+def _pieces(model: Model) -> Iterator[memoryview]:
+    """Yield the bytes of the buffer, tensor by tensor, copied only where numpy must."""
+    end = 0
+    for array in model.values():
+        if gap := -end % ALIGN_BYTES:
+            yield memoryview(bytes(gap))
+        raw = np.ascontiguousarray(array, DTYPES[array.dtype.name]).reshape(-1).view(np.uint8)
+        yield raw.data
+        end += gap + raw.nbytes
+
+
+def _cut(pieces: Iterable[memoryview], chunk_bytes: int) -> Iterator[bytes]:
+    """Join and cut ``pieces`` into chunks of ``chunk_bytes`` (the last may be shorter)."""
+    parts: list[memoryview] = []
+    room = chunk_bytes
+    for piece in pieces:
+        while len(piece) >= room:
+            yield b"".join([*parts, piece[:room]])
+            piece, parts, room = piece[room:], [], chunk_bytes
+        if len(piece):
+            parts.append(piece)
+            room -= len(piece)
+    if parts:
+        yield b"".join(parts)
+
+
+def _view(buffer: bytes | NDArray[np.uint8], spec: TensorSpec, start: int) -> NDArray[np.generic]:
+    try:
+        count = math.prod(spec.shape)
+        if count == 0:
+            return np.empty(spec.shape, DTYPES[spec.dtype])
+        flat = np.frombuffer(buffer, DTYPES[spec.dtype], count=count, offset=start)
+        return flat.reshape(spec.shape)
+    except ValueError as error:
+        raise WireError(f"tensor {spec.name!r} has the impossible shape {spec.shape}") from error

@@ -1,0 +1,296 @@
+"""The transport seam: how a client talks to its own peer and to the peers of others.
+
+``connect`` gives a :class:`PeerLink` for one message; which transport it uses follows from the
+address of the own peer: ``memory:<id>`` stays in this process, everything else is gRPC.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import TracebackType
+from typing import Protocol, Self
+
+from ..models import Model
+
+__all__ = [
+    "INITIAL",
+    "KEY_BYTES",
+    "PROTOCOL",
+    "Membership",
+    "Missing",
+    "ModelId",
+    "Patience",
+    "PeerInfo",
+    "PeerLink",
+    "TlsFiles",
+    "Traffic",
+    "connect",
+    "describe",
+]
+
+PROTOCOL = 1
+"""Version of what peers say to each other; peers of different versions refuse each other."""
+KEY_BYTES = 32
+MISSING_KINDS = (
+    *("unreachable", "silent", "not-started", "late", "gone"),
+    *("dropped", "refused", "damaged", "known"),
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ModelId:
+    """Names one half-step model of a training.
+
+    Parameters
+    ----------
+    round : int
+        The round that made it, counted from 1; 0 is the initial arrays.
+    slot : int
+        The slot it belongs to.
+    node : int
+        Its holder; -1 is the peer itself, for the initial arrays.
+    """
+
+    round: int
+    slot: int
+    node: int
+
+    def __post_init__(self) -> None:
+        if self.round < 0 or self.slot < 0 or self.node < -1:
+            raise ValueError(f"{self}: round and slot must be >= 0 and node >= -1")
+
+    def __str__(self) -> str:
+        return f"the model of round {self.round}, slot {self.slot}, node {self.node}"
+
+
+INITIAL = ModelId(round=0, slot=0, node=-1)
+"""The initial arrays: each peer holds its own copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a client must know to talk to the peers of one training.
+
+    Parameters
+    ----------
+    training : str
+        The training id.
+    key : bytes
+        The 32 random bytes of this run, made by the ServerApp.
+    node : int
+        The index of this client's node.
+    segment : str
+        Id of the segment being worked on; empty when only reading, as in evaluation.
+    addresses : tuple[str, ...]
+        The advertised ``host:port`` of each node's peer; one entry is the same for all nodes.
+    """
+
+    training: str
+    key: bytes
+    node: int
+    segment: str
+    addresses: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.training:
+            raise ValueError("Membership.training must not be empty")
+        if len(self.key) != KEY_BYTES:
+            raise ValueError(f"Membership.key has {len(self.key)} bytes, must have {KEY_BYTES}")
+        if not self.addresses:
+            raise ValueError("Membership.addresses must not be empty")
+        if self.node < 0 or (len(self.addresses) > 1 and self.node >= len(self.addresses)):
+            raise ValueError(
+                f"Membership.node is {self.node}, must be 0 to {len(self.addresses) - 1}"
+            )
+
+    def __repr__(self) -> str:
+        return (
+            f"Membership(training={self.training!r}, key=..., node={self.node}, "
+            f"segment={self.segment!r}, addresses={self.addresses!r})"
+        )
+
+    def address_of(self, node: int) -> str:
+        """Return the advertised address of ``node``'s peer."""
+        if len(self.addresses) == 1:
+            return self.addresses[0]
+        if not 0 <= node < len(self.addresses):
+            raise ValueError(f"node {node} has no address: there are {len(self.addresses)} nodes")
+        return self.addresses[node]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a fetch waits, in seconds, all > 0.
+
+    Parameters
+    ----------
+    silence_s : float (default: 10.0)
+        Without any sign of life from a peer for this long, its model is missing.
+    start_s : float (default: 120.0)
+        For a live peer whose client is not at work.
+    ceiling_s : float (default: 900.0)
+        For a live peer whose client is still training.
+    """
+
+    silence_s: float = 10.0
+    start_s: float = 120.0
+    ceiling_s: float = 900.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"Patience.{field.name} is {value}, must be a number > 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a model did not come.
+
+    Parameters
+    ----------
+    id : ModelId
+        What was asked for.
+    kind : str
+        ``"unreachable"`` nobody listens there; ``"silent"`` no sign of life; ``"not-started"`` a
+        live peer whose client is not at work; ``"late"`` its client still trains; ``"gone"`` its
+        client ended or failed; ``"dropped"`` no longer held; ``"refused"`` the peer does not serve
+        us; ``"damaged"`` not what the header states; ``"known"`` others had found it missing.
+    reason : str
+        One sentence that names the node, its address and the value.
+    """
+
+    id: ModelId
+    kind: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in MISSING_KINDS:
+            raise ValueError(f"Missing.kind is {self.kind!r}, must be one of {MISSING_KINDS}")
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a link has moved: payload bytes from other nodes, bytes published, models fetched."""
+
+    bytes_fetched: int = 0
+    bytes_published: int = 0
+    fetches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of PEM files.
+
+    Parameters
+    ----------
+    certfile, keyfile : str
+        Certificate chain and private key that a peer shows, and its client when it dials others.
+    ca_certfile : str | None (default: None)
+        With it every peer must show a certificate of this CA (mutual TLS); without it the
+        dialled peer is checked against the system's CAs and the dialling client is not.
+    """
+
+    certfile: str
+    keyfile: str
+    ca_certfile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """What a peer says about itself to its local client."""
+
+    address: str
+    version: str
+    protocol: int
+    tls: bool
+    tls_files: TlsFiles | None = None
+
+
+class PeerLink(Protocol):
+    """One client's link to its own peer and to the peers of others, for one message."""
+
+    def fetch(self, wants: Sequence[ModelId], patience: Patience) -> list[Model | Missing]:
+        """Fetch all ``wants`` at the same time; the answers come in their order.
+
+        Wants of the own node, and ``INITIAL``, go to the own peer. A remote fault is an answer,
+        never an exception. The arrays must not be changed in place: they may be shared.
+        """
+
+    def publish(self, id: ModelId, model: Model, readers: Collection[int]) -> None:
+        """Put ``model`` into the own peer, which keeps it till the nodes ``readers`` have it.
+
+        Returns when the peer has acknowledged.
+
+        Raises
+        ------
+        MailboxFull
+            If the peer's memory limit is reached.
+        PeerUnreachable
+            If the own peer does not answer.
+        """
+
+    def report_missing(self, missing: Mapping[int, str]) -> None:
+        """Tell the own peer which nodes are missing, and why; it tells whoever asks it."""
+
+    @property
+    def known_missing(self) -> Mapping[int, str]:
+        """Node -> reason: what this client reported and what other peers said."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """What this link has moved so far."""
+
+    def close(self, failure: str | None = None) -> None:
+        """Detach; with ``failure``, who waits for this node is told that it is gone and why."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+def connect(local: str, membership: Membership, *, timeout_s: float = 10.0) -> PeerLink:
+    """Return a link through the own peer at ``local``.
+
+    Registers the training and its key there and, if ``membership.segment`` is not empty, attaches
+    to it: from then on the end of this process is noticed by the peer.
+
+    Parameters
+    ----------
+    local : str
+        ``"memory:<id>"``, ``"unix:/path"`` or ``"host:port"``.
+    membership : Membership
+        The training, and who this client is in it.
+    timeout_s : float (default: 10.0)
+        How long the own peer may take to answer.
+
+    Raises
+    ------
+    PeerUnreachable
+        If the own peer does not answer in time.
+    """
+    if local.startswith("memory:"):
+        from .memory import MemoryLink
+
+        return MemoryLink(local, membership)
+    from .grpc_link import GrpcLink
+
+    return GrpcLink(local, membership, timeout_s=timeout_s)
+
+
+def describe(local: str, *, timeout_s: float = 10.0) -> PeerInfo:
+    """Ask the peer at ``local`` who it is; raises as :func:`connect` does."""
+    if local.startswith("memory:"):
+        from .memory import find_host
+
+        return find_host(local).info
+    from .grpc_link import describe_peer
+
+    return describe_peer(local, timeout_s=timeout_s)

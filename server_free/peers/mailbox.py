@@ -1,0 +1,249 @@
+"""The mailbox of a peer host: bounded, shared by threads, and telling who waits about changes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..codecs import EncodedModel
+from ..errors import MailboxFull, PeerError
+from .links import ModelId
+from .training import Answer, NotReady, Training
+
+__all__ = ["DEFAULT_MAX_BYTES", "Attachment", "Mailbox"]
+
+DEFAULT_MAX_BYTES = 4 << 30
+IDLE_S = 3600.0
+"""A training that nobody touched for this long may be dropped whole when memory is short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One client at work: of which training, node and segment."""
+
+    number: int
+    training: str
+    node: int
+    segment: str
+
+
+class Mailbox:
+    """Models by training and id, with the rules of who may have them and how long they stay.
+
+    A model of round >= 1 is dropped when every reader has it, is known to be missing, has asked
+    for a later round or belongs to an older segment than the last two, and two newer rounds are
+    here. Models of round 0 stay till ``close_training``.
+
+    Parameters
+    ----------
+    max_bytes : int (default: 4 GiB)
+        The most that all models together may have.
+    """
+
+    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        if max_bytes <= 0:
+            raise ValueError(f"max_bytes is {max_bytes}, must be > 0")
+        self.max_bytes = max_bytes
+        self._lock = threading.RLock()
+        self._trainings: dict[str, Training] = {}
+        self._touched: dict[str, float] = {}
+        self._watchers: dict[str, dict[int, dict[object, Callable[[], None]]]] = {}
+        self._attachments = 0
+
+    # ----- trainings
+
+    def open(self, training: str, key: bytes, addresses: tuple[str, ...] = ()) -> None:
+        """Register ``training`` with its key; another key is that of a resumed run."""
+        with self._lock:
+            state = self._trainings.get(training)
+            if state is None:
+                self._trainings[training] = Training(key)
+            elif state.key != key:
+                state.rekey(key)
+            if addresses:
+                self._trainings[training].addresses = addresses
+            self._changed(training)
+
+    def close_training(self, training: str) -> None:
+        """Forget ``training`` and all its models."""
+        with self._lock:
+            self._trainings.pop(training, None)
+            self._touched.pop(training, None)
+            self._changed(training)
+
+    def key(self, training: str) -> bytes | None:
+        """Return the key of ``training``, None if it is not registered."""
+        with self._lock:
+            state = self._trainings.get(training)
+            return None if state is None else state.key
+
+    def addresses(self, training: str) -> tuple[str, ...]:
+        """Return the nodes' addresses as the local client told them; may be empty."""
+        with self._lock:
+            state = self._trainings.get(training)
+            return () if state is None else state.addresses
+
+    # ----- the clients of this host's nodes
+
+    def attach(self, training: str, node: int, segment: str) -> Attachment:
+        """Note that the client of ``node`` works on ``segment``."""
+        with self._lock:
+            self._attachments += 1
+            attachment = Attachment(self._attachments, training, node, segment)
+            self._get(training).attach(node, segment, attachment.number)
+            self._changed(training, node)
+            return attachment
+
+    def detach(self, attachment: Attachment, failure: str | None = None) -> None:
+        """End ``attachment``, once; with ``failure`` its node is gone and that is why."""
+        with self._lock:
+            state = self._trainings.get(attachment.training)
+            if state is not None:
+                state.detach(attachment.node, attachment.number, failure)
+                self._changed(attachment.training, attachment.node)
+
+    def report_missing(self, training: str, segment: str, missing: Mapping[int, str]) -> None:
+        """Note who is missing in ``segment``; everyone who waits in the training is told."""
+        with self._lock:
+            state = self._get(training)
+            state.report_missing(segment, missing)
+            state.drop_read()
+            self._changed(training)
+
+    # ----- models
+
+    def put(
+        self,
+        training: str,
+        id: ModelId,
+        model: EncodedModel,
+        readers: Collection[int] = (),
+        segment: str = "",
+    ) -> None:
+        """Hold ``model`` till ``readers`` have it.
+
+        Raises
+        ------
+        MailboxFull
+            If it does not fit.
+        PeerError
+            If ``id`` is here with other content, or the training is not registered.
+        """
+        with self._lock:
+            state = self._get(training)
+            if id not in state:
+                self.check_room(training, model.nbytes)
+            state.put(id, model, readers, segment)
+            state.drop_read()
+            self._changed(training, id.node)
+
+    def look(self, training: str, id: ModelId, reader: int, segment: str = "") -> Answer:
+        """Return the model for node ``reader``, or whether it may still come."""
+        with self._lock:
+            if training not in self._trainings:
+                return NotReady(started=False, round=0, known_missing={})
+            return self._get(training).look(id, reader, segment)
+
+    def delivered(self, training: str, id: ModelId, reader: int) -> None:
+        """Note that node ``reader`` has received the model."""
+        with self._lock:
+            if training in self._trainings:
+                state = self._get(training)
+                state.delivered(id, reader)
+                state.drop_read()
+
+    def known_missing(self, training: str, segment: str) -> Mapping[int, str]:
+        """Node -> reason of who is missing in ``segment`` as far as this host knows."""
+        with self._lock:
+            return self._get(training).known_missing(segment)
+
+    def held(self, training: str) -> tuple[ModelId, ...]:
+        """Return the ids of the models held of ``training``."""
+        with self._lock:
+            state = self._trainings.get(training)
+            return () if state is None else tuple(state.ids())
+
+    # ----- memory
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all models in bytes."""
+        with self._lock:
+            return sum(state.nbytes for state in self._trainings.values())
+
+    def check_room(self, training: str, nbytes: int) -> None:
+        """Raise ``MailboxFull`` if ``nbytes`` more do not fit; idle trainings make room first."""
+        with self._lock:
+            for idle in self._idle(training):
+                if self.nbytes + nbytes > self.max_bytes:
+                    self.close_training(idle)
+            if self.nbytes + nbytes > self.max_bytes:
+                raise MailboxFull(
+                    f"the peer holds {self.nbytes} bytes of its limit of {self.max_bytes}, a model "
+                    f"of {nbytes} bytes does not fit. Raise the limit (flwr-gossip peer "
+                    "--max-memory 8GiB, or PeerHost(max_bytes=...)); models leave the peer when "
+                    "all their readers have them."
+                )
+
+    def _idle(self, but: str) -> list[str]:
+        """Return trainings without a client that nobody touched for ``IDLE_S``, oldest first."""
+        limit = time.monotonic() - IDLE_S
+        idle = [
+            (self._touched.get(name, 0.0), name)
+            for name, state in self._trainings.items()
+            if name != but and not state.attached and self._touched.get(name, 0.0) < limit
+        ]
+        return [name for _, name in sorted(idle)]
+
+    # ----- who waits
+
+    @contextmanager
+    def watch(self, training: str, node: int, wake: Callable[[], None]) -> Iterator[None]:
+        """Call ``wake`` at every change that may concern a model of ``node``.
+
+        It is called under the mailbox's lock by the thread that makes the change: it must return
+        at once.
+        """
+        watch = object()
+        with self._lock:
+            self._watchers.setdefault(training, {}).setdefault(node, {})[watch] = wake
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._unwatch(training, node, watch)
+
+    def _unwatch(self, training: str, node: int, watch: object) -> None:
+        of_training = self._watchers[training]
+        del of_training[node][watch]
+        if not of_training[node]:
+            del of_training[node]
+        if not of_training:
+            del self._watchers[training]
+
+    def wake_all(self) -> None:
+        """Wake everyone who waits, for example because the host stops."""
+        with self._lock:
+            for training in list(self._watchers):
+                self._changed(training)
+
+    def _changed(self, training: str, node: int | None = None) -> None:
+        """Wake who waits for ``node``, or for any node, of ``training``."""
+        if training in self._trainings:
+            self._touched[training] = time.monotonic()
+        watchers = self._watchers.get(training, {})
+        groups = watchers.values() if node is None else [watchers.get(node, {})]
+        for wake in [wake for group in groups for wake in group.values()]:
+            wake()
+
+    def _get(self, training: str) -> Training:
+        try:
+            return self._trainings[training]
+        except KeyError:
+            raise PeerError(
+                f"training {training!r} is not registered with this peer (it may have restarted); "
+                "connect again"
+            ) from None

@@ -1,0 +1,214 @@
+"""Peers inside one process: the same rules as over gRPC, without a network or any thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Self
+
+from ..codecs import decode, encode
+from ..errors import PeerUnreachable, WireError
+from ..models import Model
+from ..orders import plugin_version
+from .base_host import BaseHost
+from .base_link import BaseLink
+from .links import PROTOCOL, Membership, Missing, ModelId, Patience, PeerInfo
+from .mailbox import DEFAULT_MAX_BYTES
+from .training import Absent, Answer, NotReady, Ready
+from .waiting import Wait
+
+__all__ = ["MemoryHost", "MemoryLink", "find_host"]
+
+RETRY_S = 0.05
+"""How soon an address where no host is registered is tried again."""
+
+_hosts: dict[str, MemoryHost] = {}
+_hosts_lock = threading.Lock()
+
+
+class MemoryHost(BaseHost):
+    """A peer host that only this process can reach.
+
+    Parameters
+    ----------
+    max_bytes : int (default: 4 GiB)
+        The most that all its models together may have.
+    """
+
+    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        super().__init__(max_bytes)
+        self.address = self.local_address = f"memory:{uuid.uuid4().hex}"
+
+    @property
+    def info(self) -> PeerInfo:
+        """What this host says about itself."""
+        return PeerInfo(self.address, plugin_version(), PROTOCOL, tls=False)
+
+    def start(self) -> Self:
+        """Make the address known in this process."""
+        with _hosts_lock:
+            _hosts[self.address] = self
+        return self
+
+    def stop(self) -> None:
+        """Take the address back and wake who waits."""
+        with _hosts_lock:
+            _hosts.pop(self.address, None)
+        self.mailbox.wake_all()
+
+
+def find_host(address: str) -> MemoryHost:
+    """Return the running host at ``address``; raises ``PeerUnreachable`` if there is none."""
+    with _hosts_lock:
+        host = _hosts.get(address)
+    if host is None:
+        raise PeerUnreachable(
+            f"no peer at {address} in this process. An address of the kind memory:<id> is that of "
+            "a running MemoryHost; for another process set the node-config field gossip-peer to "
+            "the address of a peer started with: flwr-gossip peer --listen HOST:PORT --insecure"
+        )
+    return host
+
+
+@dataclass(slots=True)
+class _Want:
+    """One model that is being fetched, and the answer once there is one."""
+
+    wait: Wait
+    answer: Model | Missing | None = None
+    next_look: float = 0.0
+
+
+class MemoryLink(BaseLink):
+    """A link between hosts of this process; see :class:`.links.PeerLink`."""
+
+    def __init__(self, local: str, membership: Membership) -> None:
+        super().__init__(membership)
+        self._host = find_host(local)
+        self._wakes: set[threading.Event] = set()
+        self._host.mailbox.open(membership.training, membership.key, membership.addresses)
+        self._attachment = None
+        if membership.segment:
+            self._attachment = self._host.mailbox.attach(
+                membership.training, membership.node, membership.segment
+            )
+        self._learn(self._host.mailbox.known_missing(membership.training, membership.segment))
+
+    def publish(self, id: ModelId, model: Model, readers: Collection[int]) -> None:
+        """Put a copy of ``model`` into the own host."""
+        self._check_open()
+        find_host(self._host.address)
+        encoded = encode(model, chunk_bytes=None)
+        self._host.mailbox.put(
+            self.membership.training, id, encoded, readers, self.membership.segment
+        )
+        self._count_publish(encoded.nbytes)
+
+    def report_missing(self, missing: Mapping[int, str]) -> None:
+        """Tell the own host who is missing."""
+        self._check_open()
+        self._spread(missing)
+
+    def close(self, failure: str | None = None) -> None:
+        """Detach from the own host, once."""
+        if self._mark_closed() and self._attachment is not None:
+            self._host.mailbox.detach(self._attachment, failure)
+
+    def _spread(self, missing: Mapping[int, str]) -> None:
+        new = self._learn(missing)
+        if not new:
+            return
+        membership = self.membership
+        self._host.mailbox.report_missing(membership.training, membership.segment, new)
+        with self._lock:
+            for wake in self._wakes:
+                wake.set()
+
+    # ----- fetch
+
+    def fetch(self, wants: Sequence[ModelId], patience: Patience) -> list[Model | Missing]:
+        """Look at all mailboxes, and again whenever one of them changes."""
+        self._check_open()
+        now = time.monotonic()
+        all_wants = [_Want(Wait(id, self._address(id), patience, now)) for id in wants]
+        wake = threading.Event()
+        with ExitStack() as stack:
+            self._watch(all_wants, wake, stack)
+            while pending := [want for want in all_wants if want.answer is None]:
+                wake.clear()
+                for want in pending:
+                    self._look(want)
+                if any(want.answer is None for want in pending):
+                    soonest = min(want.next_look for want in pending)
+                    wake.wait(max(0.0, soonest - time.monotonic()))
+        return [want.answer for want in all_wants if want.answer is not None]
+
+    def _address(self, id: ModelId) -> str:
+        own = self._is_own(id)
+        return self._host.address if own else self.membership.address_of(id.node)
+
+    def _watch(self, wants: Sequence[_Want], wake: threading.Event, stack: ExitStack) -> None:
+        with self._lock:
+            self._wakes.add(wake)
+        stack.callback(self._forget_wake, wake)
+        for want in wants:
+            with _hosts_lock:
+                host = _hosts.get(want.wait.address)
+            if host is not None:
+                training, node = self.membership.training, want.wait.id.node
+                stack.enter_context(host.mailbox.watch(training, node, wake.set))
+
+    def _forget_wake(self, wake: threading.Event) -> None:
+        with self._lock:
+            self._wakes.discard(wake)
+
+    def _look(self, want: _Want) -> None:
+        """Answer ``want`` if there is an answer now, else say when to look again."""
+        wait, now = want.wait, time.monotonic()
+        reason = self._why_known(wait.id)
+        try:
+            host = find_host(wait.address)
+        except PeerUnreachable:
+            self._nobody(want, now)
+        else:
+            self._ask(want, host, now)
+        if reason is not None and (want.answer is None or isinstance(want.answer, Missing)):
+            want.answer = wait.known(reason)
+
+    def _nobody(self, want: _Want, now: float) -> None:
+        if now >= want.wait.heard + want.wait.patience.silence_s:
+            want.answer = want.wait.unreachable("no running host of this process has this address")
+        want.next_look = now + RETRY_S
+
+    def _ask(self, want: _Want, host: MemoryHost, now: float) -> None:
+        wait, mine = want.wait, self.membership
+        answer: Answer = NotReady(started=False, round=0, known_missing={})
+        if host.mailbox.key(mine.training) == mine.key:  # else this run is not registered there yet
+            answer = host.mailbox.look(mine.training, wait.id, mine.node, mine.segment)
+        if isinstance(answer, Ready):
+            self._spread(answer.known_missing)
+            self._receive(want, host, answer)
+        elif isinstance(answer, Absent):
+            want.answer = wait.absent(answer)
+        else:
+            self._go_on(want, answer, now)
+
+    def _receive(self, want: _Want, host: MemoryHost, answer: Ready) -> None:
+        id = want.wait.id
+        try:
+            want.answer = decode(answer.model)
+        except WireError as error:
+            want.answer = want.wait.missing("damaged", f"sent a damaged model: {error}")
+            return
+        host.mailbox.delivered(self.membership.training, id, self.membership.node)
+        self._count_fetch(id, answer.model.nbytes)
+
+    def _go_on(self, want: _Want, answer: NotReady, now: float) -> None:
+        want.wait.hear(answer, now)
+        self._spread(answer.known_missing)
+        want.answer = want.wait.overdue(answer, now)
+        want.next_look = want.wait.give_up_at(answer)

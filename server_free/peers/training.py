@@ -1,0 +1,208 @@
+"""What one peer host holds of one training: its models, its nodes, and who is missing.
+
+No locks and no threads: :mod:`.mailbox` guards these objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from ..codecs import EncodedModel
+from ..errors import PeerError
+from .links import ModelId
+
+__all__ = ["Absent", "Answer", "NotReady", "Ready", "Training"]
+
+KEPT_ROUNDS = 2
+KEPT_SEGMENTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model is here."""
+
+    model: EncodedModel
+    known_missing: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """The model may still come.
+
+    Parameters
+    ----------
+    started : bool
+        Whether the holder's client is attached to some segment now.
+    round : int
+        The newest round the holder has published, 0 if none.
+    known_missing : Mapping[int, str]
+        Node -> reason: who is known to be missing in the segment asked about.
+    """
+
+    started: bool
+    round: int
+    known_missing: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The model will not come; ``kind`` and ``reason`` as in :class:`.links.Missing`."""
+
+    kind: str
+    reason: str
+
+
+Answer = Ready | NotReady | Absent
+
+
+@dataclass(slots=True)
+class _Held:
+    model: EncodedModel
+    awaiting: set[int]
+    segment_no: int
+    of_this_run: bool = True
+
+
+@dataclass(slots=True)
+class _Node:
+    attachments: set[int] = field(default_factory=set)
+    newest: int = 0
+    gone: str | None = None
+
+
+@dataclass(slots=True)
+class Training:
+    """The state of one training in one peer host."""
+
+    key: bytes
+    addresses: tuple[str, ...] = ()
+    nbytes: int = 0
+    _rounds: dict[int, dict[ModelId, _Held]] = field(default_factory=dict)
+    _nodes: dict[int, _Node] = field(default_factory=dict)
+    _asked: dict[int, int] = field(default_factory=dict)  # reader -> newest round it asked for
+    _missing: dict[str, dict[int, str]] = field(default_factory=dict)  # segment -> node -> reason
+    _segments: list[str] = field(default_factory=list)
+
+    def rekey(self, key: bytes) -> None:
+        """Go on as a new run: models stay readable and may be replaced, marks are forgotten."""
+        self.key = key
+        for held in self._all():
+            held.of_this_run = False
+            held.awaiting.clear()
+        for node in self._nodes.values():
+            node.gone = None
+        self._asked.clear()
+        self._missing.clear()
+
+    @property
+    def attached(self) -> bool:
+        """Whether any client is attached."""
+        return any(node.attachments for node in self._nodes.values())
+
+    # ----- the nodes' clients
+
+    def attach(self, node: int, segment: str, attachment: int) -> None:
+        """Note that ``node``'s client works on ``segment``; a mark "gone" is cleared."""
+        state = self._node(node)
+        state.attachments.add(attachment)
+        state.gone = None
+        if segment not in self._segments:
+            self._segments.append(segment)
+            self._forget_old_segments()
+
+    def detach(self, node: int, attachment: int, failure: str | None) -> None:
+        """Note that a client has ended; with ``failure`` and no other client the node is gone."""
+        state = self._node(node)
+        if attachment not in state.attachments:
+            return
+        state.attachments.discard(attachment)
+        if failure is not None and not state.attachments:
+            state.gone = failure
+
+    def _forget_old_segments(self) -> None:
+        """Who read in an older segment than the last two has moved on, dead or alive."""
+        for old in [s for s in self._missing if s not in self._segments[-KEPT_SEGMENTS:]]:
+            del self._missing[old]
+        newest = len(self._segments)
+        for held in self._all():
+            if held.segment_no <= newest - KEPT_SEGMENTS:
+                held.awaiting.clear()
+
+    def report_missing(self, segment: str, missing: Mapping[int, str]) -> None:
+        """Note who is missing in ``segment`` (if not ""); their reading is not waited for."""
+        if segment:
+            self._missing[segment] = {**missing, **self._missing.get(segment, {})}
+        for held in self._all():
+            held.awaiting.difference_update(missing)
+
+    def known_missing(self, segment: str) -> Mapping[int, str]:
+        """Node -> reason of who is missing in ``segment``."""
+        return dict(self._missing.get(segment, {}))
+
+    # ----- the models
+
+    def __contains__(self, id: ModelId) -> bool:
+        return self._find(id) is not None
+
+    def put(self, id: ModelId, model: EncodedModel, readers: Collection[int], segment: str) -> None:
+        """Hold ``model``; the very same model again is accepted and changes nothing."""
+        old = self._find(id)
+        if old is not None and old.of_this_run:
+            if old.model.same_bytes(model):
+                return
+            raise PeerError(f"{id} was already published with other content; it is not replaced")
+        self.nbytes += model.nbytes - (old.model.nbytes if old else 0)
+        awaiting = set(readers) - self._missing.get(segment, {}).keys()
+        held = _Held(model, awaiting, len(self._segments))
+        self._rounds.setdefault(id.round, {})[id] = held
+        state = self._node(id.node)
+        state.newest = max(state.newest, id.round)
+
+    def look(self, id: ModelId, reader: int, segment: str) -> Answer:
+        """Return the model, or whether it may still come."""
+        self._asked[reader] = max(self._asked.get(reader, 0), id.round)
+        missing = self.known_missing(segment)
+        held = self._find(id)
+        if held is not None:
+            return Ready(held.model, missing)
+        state = self._nodes.get(id.node, _Node())
+        if 0 < id.round <= state.newest:
+            return Absent("dropped", f"it has published round {state.newest} and no longer has it")
+        if state.gone is not None:
+            return Absent("gone", state.gone)
+        return NotReady(bool(state.attachments), state.newest, missing)
+
+    def delivered(self, id: ModelId, reader: int) -> None:
+        """Note that ``reader`` has the model."""
+        if (held := self._find(id)) is not None:
+            held.awaiting.discard(reader)
+
+    def drop_read(self) -> None:
+        """Drop what all readers have and is older than the newest two rounds held here."""
+        rounds = sorted(self._rounds)
+        for round in rounds[:-KEPT_ROUNDS]:
+            if round == 0:
+                continue
+            held = self._rounds[round]
+            for id in [id for id in held if not self._awaited(id, held[id])]:
+                self.nbytes -= held.pop(id).model.nbytes
+            if not held:
+                del self._rounds[round]
+
+    def ids(self) -> list[ModelId]:
+        """Return the ids of all models held, in order."""
+        return sorted(id for held in self._rounds.values() for id in held)
+
+    def _awaited(self, id: ModelId, held: _Held) -> bool:
+        """Whether a reader has neither read the model nor asked for one of a later round."""
+        return any(self._asked.get(reader, 0) <= id.round for reader in held.awaiting)
+
+    def _find(self, id: ModelId) -> _Held | None:
+        return self._rounds.get(id.round, {}).get(id)
+
+    def _all(self) -> list[_Held]:
+        return [held for of_round in self._rounds.values() for held in of_round.values()]
+
+    def _node(self, node: int) -> _Node:
+        return self._nodes.setdefault(node, _Node())

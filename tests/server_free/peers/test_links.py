@@ -1,0 +1,470 @@
+"""The contract of a link, held over both transports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flwr_gossip.server_free.errors import MailboxFull, PeerError, PeerUnreachable
+from flwr_gossip.server_free.models import signature
+from flwr_gossip.server_free.peers.links import (
+    INITIAL,
+    Membership,
+    Missing,
+    ModelId,
+    Patience,
+    Traffic,
+    connect,
+    describe,
+)
+
+PATIENT = Patience(silence_s=10, start_s=20, ceiling_s=20)
+HASTY = Patience(silence_s=0.4, start_s=0.6, ceiling_s=1.0)
+
+
+def model(value: float, size: int = 10) -> dict[str, np.ndarray]:
+    return {"w": np.full(size, value, np.float32)}
+
+
+def at(round: int, node: int, slot: int = 0) -> ModelId:
+    return ModelId(round, slot, node)
+
+
+def one(link: Any, id: ModelId, patience: Patience = PATIENT) -> Any:
+    [answer] = link.fetch([id], patience)
+    return answer
+
+
+def missing(link: Any, id: ModelId, patience: Patience = HASTY) -> Missing:
+    answer = one(link, id, patience)
+    assert isinstance(answer, Missing), answer
+    assert answer.id == id
+    return answer
+
+
+# ----- models
+
+
+def test_a_model_goes_from_node_to_node(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    ring.link(0).publish(at(1, 0), model(3), readers=[1])
+    np.testing.assert_array_equal(one(ring.link(1), at(1, 0))["w"], model(3)["w"])
+
+
+def test_every_shape_and_dtype_comes_as_it_was(make_ring: Callable[..., Any]) -> None:
+    sent = {
+        "scalar": np.array(7, np.int64),
+        "empty": np.zeros((0, 3), np.float32),
+        "flag": np.array([[True], [False]]),
+        "half": np.arange(5, dtype=np.float16),
+        "double": np.array([np.pi, np.nan, np.inf, -0.0]),
+        "bytes": np.arange(3, dtype=np.uint8),
+        "transposed": np.arange(6.0).reshape(2, 3).T,
+    }
+    ring = make_ring(2)
+    ring.link(0).publish(at(1, 0), sent, readers=[1])
+    got = one(ring.link(1), at(1, 0))
+    assert signature(got) == signature(sent)
+    for name, array in sent.items():
+        np.testing.assert_array_equal(got[name], array)
+
+
+def test_a_model_of_many_chunks(make_ring: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(0)
+    sent = {"a": rng.random(6_000_000), "b": rng.integers(0, 9, 2_000_001, np.uint8)}
+    ring = make_ring(2)
+    ring.link(0).publish(at(1, 0), sent, readers=[1])
+    got = one(ring.link(1), at(1, 0))
+    np.testing.assert_array_equal(got["a"], sent["a"])
+    np.testing.assert_array_equal(got["b"], sent["b"])
+
+
+def test_an_empty_model(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    ring.link(0).publish(at(1, 0), {}, readers=[1])
+    assert one(ring.link(1), at(1, 0)) == {}
+
+
+def test_publishing_takes_a_copy(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    array = np.zeros(4)
+    ring.link(0).publish(at(1, 0), {"w": array}, readers=[1])
+    array += 1
+    assert one(ring.link(1), at(1, 0))["w"].tolist() == [0, 0, 0, 0]
+
+
+def test_answers_come_in_the_order_of_the_wants(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(4)
+    for node in (3, 1, 2):
+        ring.link(node).publish(at(1, node), model(node), readers=[0])
+    wants = [at(1, 2), at(1, 3), at(1, 1), at(1, 2)]
+    answers = ring.link(0).fetch(wants, PATIENT)
+    assert [answer["w"][0] for answer in answers] == [2, 3, 1, 2]
+
+
+def test_own_and_initial_models_come_from_the_own_peer(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    link = ring.link(0)
+    ring.hosts[0].put_initial("t", model(9))
+    link.publish(at(1, 0), model(1), readers=[])
+    answers = link.fetch([INITIAL, at(1, 0)], PATIENT)
+    assert [answer["w"][0] for answer in answers] == [9, 1]
+    assert link.traffic == Traffic(bytes_fetched=0, bytes_published=40, fetches=0)
+    assert missing(ring.link(1), INITIAL).kind == "not-started"
+
+
+def test_initial_arrays_may_come_from_every_client(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(1)
+    for node in (0, 1):
+        ring.link(node).publish(INITIAL, model(9), readers=[])
+    assert one(ring.link(1), INITIAL)["w"][0] == 9
+
+
+def test_traffic_counts_models_of_other_nodes(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    ring.link(0).publish(at(1, 0), model(1), readers=[1])
+    link = ring.link(1)
+    link.fetch([at(1, 0), at(1, 0)], PATIENT)
+    missing(link, at(2, 0))
+    assert link.traffic == Traffic(bytes_fetched=80, bytes_published=0, fetches=2)
+
+
+def test_one_host_may_serve_all_nodes(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(1)
+    links = [ring.link(node) for node in range(5)]
+    for node, link in enumerate(links):
+        link.publish(at(1, node), model(node), readers=range(5))
+    answers = links[4].fetch([at(1, node) for node in range(5)], PATIENT)
+    assert [answer["w"][0] for answer in answers] == [0, 1, 2, 3, 4]
+
+
+# ----- waiting
+
+
+def test_a_fetch_waits_for_a_model_that_is_not_there_yet(
+    make_ring: Callable[..., Any], in_background: Callable[..., Any]
+) -> None:
+    ring = make_ring(2)
+    reader, holder = ring.link(1), ring.link(0)
+    result = in_background(lambda: one(reader, at(1, 0)))
+    time.sleep(0.3)
+    holder.publish(at(1, 0), model(5), readers=[1])
+    assert result()["w"][0] == 5
+
+
+def test_a_fetch_may_come_before_the_holder_has_started(
+    make_ring: Callable[..., Any], in_background: Callable[..., Any]
+) -> None:
+    ring = make_ring(2)
+    reader = ring.link(1)
+    result = in_background(lambda: one(reader, at(1, 0)))
+    time.sleep(0.3)
+    ring.link(0).publish(at(1, 0), model(5), readers=[1])
+    assert result()["w"][0] == 5
+
+
+def test_a_holder_that_works_may_take_longer_than_silence_and_start(
+    make_ring: Callable[..., Any], in_background: Callable[..., Any]
+) -> None:
+    ring = make_ring(2)
+    reader, holder = ring.link(1), ring.link(0)
+    patience = Patience(silence_s=0.5, start_s=0.5, ceiling_s=20)
+    result = in_background(lambda: one(reader, at(1, 0), patience))
+    time.sleep(1.5)
+    holder.publish(at(1, 0), model(5), readers=[1])
+    assert result()["w"][0] == 5
+
+
+def test_a_holder_that_never_starts(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    answer = missing(ring.link(1), at(1, 0))
+    assert answer.kind == "not-started"
+    assert "node 0" in answer.reason
+    assert ring.addresses[0] in answer.reason
+    assert "0.6 s" in answer.reason
+
+
+def test_a_holder_that_trains_past_the_ceiling_is_late(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    holder = ring.link(0)
+    holder.publish(at(1, 0), model(1), readers=[1])
+    began = time.monotonic()
+    answer = missing(ring.link(1), at(2, 0))
+    assert time.monotonic() - began >= 1.0
+    assert answer.kind == "late"
+    assert "at round 1" in answer.reason
+    assert "1 s" in answer.reason
+
+
+def test_one_missing_model_does_not_cost_the_others(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(3)
+    ring.link(1).publish(at(1, 1), model(1), readers=[0])
+    gone, here = ring.link(0).fetch([at(1, 2), at(1, 1)], HASTY)
+    assert isinstance(gone, Missing)
+    assert here["w"][0] == 1
+
+
+def test_many_fetches_wait_at_once(
+    make_ring: Callable[..., Any], in_background: Callable[..., Any]
+) -> None:
+    ring = make_ring(1)
+    reader, holder = ring.link(100), ring.link(0)
+    wants = [at(1, node) for node in range(100)]
+    result = in_background(lambda: reader.fetch(wants, PATIENT))
+    time.sleep(0.2)
+    for want in reversed(wants):
+        holder.publish(want, model(want.node), readers=[100])
+    assert [answer["w"][0] for answer in result()] == list(range(100))
+
+
+# ----- ends
+
+
+def test_a_failed_client_is_gone_at_once_and_says_why(
+    make_ring: Callable[..., Any], in_background: Callable[..., Any]
+) -> None:
+    ring = make_ring(2)
+    reader = ring.link(1)
+    with pytest.raises(RuntimeError), ring.link(0) as holder:
+        holder.publish(at(1, 0), model(1), readers=[1])
+        result = in_background(lambda: missing(reader, at(2, 0), PATIENT))
+        time.sleep(0.2)
+        raise RuntimeError("out of memory")
+    answer = result(timeout_s=5)
+    assert answer.kind == "gone"
+    assert "RuntimeError: out of memory" in answer.reason
+    assert one(reader, at(1, 0))["w"][0] == 1
+
+
+def test_a_client_that_comes_back_is_waited_for_again(
+    make_ring: Callable[..., Any], in_background: Callable[..., Any]
+) -> None:
+    ring = make_ring(2)
+    reader = ring.link(1)
+    ring.link(0).close("crashed")
+    assert missing(reader, at(1, 0)).kind == "gone"
+    back = ring.link(0)
+    result = in_background(lambda: one(reader, at(1, 0)))
+    time.sleep(0.1)
+    back.publish(at(1, 0), model(2), readers=[1])
+    assert result()["w"][0] == 2
+
+
+def test_a_clean_end_is_not_a_failure(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    with ring.link(0):
+        pass
+    assert missing(ring.link(1), at(1, 0)).kind == "not-started"
+
+
+def test_closing_twice_keeps_the_first_word(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    holder = ring.link(0)
+    holder.close()
+    holder.close("too late")
+    assert missing(ring.link(1), at(1, 0)).kind == "not-started"
+
+
+def test_a_closed_link_says_so(make_ring: Callable[..., Any]) -> None:
+    link = make_ring(1).link(0)
+    link.close()
+    with pytest.raises(PeerError, match="closed"):
+        link.fetch([INITIAL], HASTY)
+    with pytest.raises(PeerError, match="closed"):
+        link.publish(at(1, 0), model(1), readers=[])
+
+
+def test_a_link_without_a_segment_does_not_attach(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    ring.link(0, segment="").close("this must not be told")
+    assert missing(ring.link(1), at(1, 0)).kind == "not-started"
+
+
+def test_models_of_an_older_round_are_dropped(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    holder, reader = ring.link(0), ring.link(1)
+    for round in (1, 2, 3):
+        holder.publish(at(round, 0), model(round), readers=[1])
+        assert one(reader, at(round, 0))["w"][0] == round
+    holder.publish(at(4, 0), model(4), readers=[1])
+    answer = missing(reader, at(1, 0), PATIENT)
+    assert answer.kind == "dropped"
+    assert "round 4" in answer.reason
+    assert one(reader, at(3, 0))["w"][0] == 3
+
+
+def test_a_full_mailbox_refuses(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(1, max_bytes=100)
+    link = ring.link(0)
+    link.publish(at(1, 0), model(1), readers=[1])
+    link.publish(at(2, 0), model(2), readers=[1])
+    with pytest.raises(MailboxFull, match=r"80 bytes of its limit of 100.*--max-memory"):
+        link.publish(at(3, 0), model(3), readers=[1])
+
+
+def test_publishing_is_idempotent_and_never_replaces(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(1)
+    link = ring.link(0)
+    link.publish(at(1, 0), model(1), readers=[1])
+    link.publish(at(1, 0), model(1), readers=[1])
+    with pytest.raises(PeerError, match="already published"):
+        link.publish(at(1, 0), model(2), readers=[1])
+    assert one(link, at(1, 0))["w"][0] == 1
+
+
+# ----- who is missing
+
+
+def test_what_one_client_reports_spreads_with_the_answers(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(4)
+    ring.link(0).report_missing({3: "node 3 was silent for 10 s"})
+    ring.link(0, segment="s").publish(at(1, 0), model(1), readers=[1])
+    second = ring.link(1)
+    one(second, at(1, 0))
+    assert second.known_missing == {3: "node 3 was silent for 10 s"}
+    third = ring.link(2)
+    missing(third, at(1, 1))
+    assert third.known_missing == {3: "node 3 was silent for 10 s"}
+    assert ring.link(2).known_missing == {3: "node 3 was silent for 10 s"}
+
+
+def test_who_waits_hears_of_the_missing(
+    make_ring: Callable[..., Any], in_background: Callable[..., Any]
+) -> None:
+    ring = make_ring(3)
+    holder, reader = ring.link(0), ring.link(1)
+    result = in_background(lambda: reader.fetch([at(1, 2), at(1, 0)], PATIENT))
+    time.sleep(0.2)
+    began = time.monotonic()
+    holder.report_missing({2: "its machine is off"})
+    time.sleep(0.3)
+    holder.publish(at(1, 0), model(1), readers=[1])
+    known, here = result()
+    assert time.monotonic() - began < 5
+    assert known.kind == "known"
+    assert "node 2" in known.reason
+    assert "its machine is off" in known.reason
+    assert here["w"][0] == 1
+
+
+def test_a_known_missing_holder_is_asked_but_not_waited_for(
+    make_ring: Callable[..., Any],
+) -> None:
+    ring = make_ring(2)
+    holder, reader = ring.link(0), ring.link(1)
+    holder.publish(at(1, 0), model(1), readers=[1])
+    reader.report_missing({0: "late in round 1"})
+    began = time.monotonic()
+    assert missing(reader, at(2, 0), PATIENT).kind == "known"
+    assert time.monotonic() - began < 5
+    assert one(reader, at(1, 0))["w"][0] == 1
+
+
+def test_the_next_segment_forgets_who_was_missing(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    ring.link(0).report_missing({1: "silent"})
+    assert ring.link(0).known_missing == {1: "silent"}
+    assert ring.link(0, segment="next").known_missing == {}
+
+
+# ----- addresses, keys, values
+
+
+def test_a_stopped_host_is_unreachable_and_the_link_can_be_closed(
+    make_ring: Callable[..., Any],
+) -> None:
+    ring = make_ring(2)
+    own, other = ring.link(0), ring.link(1)
+    ring.hosts[0].stop()
+    answer = missing(other, at(1, 0))
+    assert answer.kind == "unreachable"
+    assert ring.addresses[0] in answer.reason
+    assert "0.4 s" in answer.reason
+    with pytest.raises(PeerUnreachable):
+        own.publish(at(1, 0), model(1), readers=[])
+    own.close("the peer has stopped")
+
+
+def test_another_key_gets_no_model(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    ring.link(0).publish(at(1, 0), model(1), readers=[1])
+    stranger = ring.link(1, key=b"x" * 32)
+    answer = missing(stranger, at(1, 0))
+    assert answer.kind == "not-started"
+    assert stranger.traffic.bytes_fetched == 0
+
+
+def test_another_training_has_its_own_models(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    ring.link(0).publish(at(1, 0), model(1), readers=[1])
+    ring.link(0, training="u").publish(at(1, 0), model(2), readers=[1])
+    assert one(ring.link(1, training="u"), at(1, 0))["w"][0] == 2
+    assert one(ring.link(1), at(1, 0))["w"][0] == 1
+
+
+def test_a_resumed_run_waits_for_the_new_key_and_then_reads_on(
+    make_ring: Callable[..., Any], in_background: Callable[..., Any]
+) -> None:
+    ring = make_ring(2)
+    with ring.link(0) as before:
+        before.publish(at(1, 0), model(1), readers=[1])
+    new_key = b"n" * 32
+    reader = ring.link(1, key=new_key)
+    result = in_background(lambda: one(reader, at(1, 0)))
+    time.sleep(0.2)
+    ring.link(0, key=new_key)
+    assert result()["w"][0] == 1
+
+
+def test_a_peer_describes_itself(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(1)
+    info = describe(ring.hosts[0].local_address)
+    assert info.address == ring.addresses[0]
+    assert info.protocol == 1
+    assert info.version
+    assert info.tls is False
+
+
+def test_a_node_without_an_address_is_the_callers_mistake(make_ring: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match="node 5 has no address: there are 2"):
+        make_ring(2).link(0).fetch([at(1, 5)], HASTY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"key": b"short"}, "key has 5 bytes, must have 32"),
+        ({"node": 2}, "node is 2, must be 0 to 1"),
+        ({"node": -1}, "node is -1"),
+        ({"addresses": ()}, "addresses must not be empty"),
+        ({"training": ""}, "training must not be empty"),
+    ],
+)
+def test_a_membership_that_cannot_be(changes: dict[str, Any], says: str) -> None:
+    good = Membership("t", b"k" * 32, 0, "s", ("a:1", "b:1"))
+    with pytest.raises(ValueError, match=says):
+        replace(good, **changes)
+
+
+def test_the_key_is_not_shown() -> None:
+    assert "kkk" not in repr(Membership("t", b"k" * 32, 0, "s", ("a:1",)))
+
+
+@pytest.mark.parametrize("field", ["silence_s", "start_s", "ceiling_s"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+def test_a_patience_that_cannot_be(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"Patience\.{field} is"):
+        Patience(**{field: value})
+
+
+def test_no_host_at_the_address() -> None:
+    says = r"memory:nowhere.*gossip-peer.*flwr-gossip peer"
+    with pytest.raises(PeerUnreachable, match=says):
+        connect("memory:nowhere", Membership("t", b"k" * 32, 0, "s", ("a:1",)))
+    with pytest.raises(PeerUnreachable, match=says):
+        describe("memory:nowhere")

@@ -1,0 +1,210 @@
+"""The mailbox: what stays, what is dropped, what is refused, and who is woken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from flwr_gossip.server_free.codecs import encode
+from flwr_gossip.server_free.errors import MailboxFull, PeerError
+from flwr_gossip.server_free.peers import mailbox as mailbox_module
+from flwr_gossip.server_free.peers.links import INITIAL, ModelId
+from flwr_gossip.server_free.peers.mailbox import Mailbox
+from flwr_gossip.server_free.peers.training import Absent, NotReady, Ready
+
+KEY, OTHER_KEY = b"k" * 32, b"o" * 32
+MODEL = encode({"w": np.arange(10, dtype=np.float32)})
+OTHER = encode({"w": np.arange(10, dtype=np.float32) + 1})
+
+
+def at(round: int, node: int = 0) -> ModelId:
+    return ModelId(round, slot=0, node=node)
+
+
+@pytest.fixture
+def box() -> Mailbox:
+    box = Mailbox(max_bytes=1000)
+    box.open("t", KEY)
+    return box
+
+
+def test_read_models_leave_when_two_newer_rounds_are_here(box: Mailbox) -> None:
+    for round in (1, 2, 3):
+        box.put("t", at(round), MODEL, readers=[7])
+    assert box.held("t") == (at(1), at(2), at(3))
+    box.delivered("t", at(1), 7)
+    assert box.held("t") == (at(2), at(3))
+    box.delivered("t", at(2), 7)
+    box.delivered("t", at(3), 7)
+    assert box.held("t") == (at(2), at(3))
+    box.put("t", at(9), MODEL)
+    assert box.held("t") == (at(3), at(9))
+
+
+def test_unread_models_stay(box: Mailbox) -> None:
+    for round in range(1, 8):
+        box.put("t", at(round), MODEL, readers=[7, 8])
+        box.delivered("t", at(round), 7)
+    assert len(box.held("t")) == 7
+
+
+def test_readers_who_are_missing_are_not_waited_for(box: Mailbox) -> None:
+    box.attach("t", 0, "s")
+    for round in range(1, 5):
+        box.put("t", at(round), MODEL, readers=[7], segment="s")
+    box.report_missing("t", "s", {7: "silent"})
+    assert box.held("t") == (at(3), at(4))
+    for round in range(5, 9):
+        box.put("t", at(round), MODEL, readers=[7], segment="s")
+    assert box.held("t") == (at(7), at(8))
+
+
+def test_a_reader_who_asks_for_a_later_round_is_done_with_older_ones(box: Mailbox) -> None:
+    for round in range(1, 5):
+        box.put("t", at(round), MODEL, readers=[7])
+    box.look("t", at(4), reader=7)
+    box.put("t", at(5), MODEL, readers=[7])
+    assert box.held("t") == (at(4), at(5))
+
+
+def test_readers_of_older_segments_are_not_waited_for(box: Mailbox) -> None:
+    for round, segment in enumerate("abcd", start=1):
+        box.detach(box.attach("t", 0, segment))
+        box.put("t", at(round), MODEL, readers=[7], segment=segment)
+    assert box.held("t") == (at(3), at(4))
+
+
+def test_rounds_are_counted_over_all_nodes_of_the_host(box: Mailbox) -> None:
+    box.put("t", at(1, node=0), MODEL)
+    box.put("t", at(2, node=1), MODEL)
+    box.put("t", at(3, node=2), MODEL)
+    assert box.held("t") == (at(2, node=1), at(3, node=2))
+
+
+def test_round_zero_stays_till_the_training_is_closed(box: Mailbox) -> None:
+    box.put("t", INITIAL, MODEL)
+    for round in range(1, 6):
+        box.put("t", at(round), MODEL)
+    assert box.held("t")[0] == INITIAL
+    box.close_training("t")
+    assert box.held("t") == ()
+    assert box.nbytes == 0
+
+
+def test_a_model_that_does_not_fit_is_refused_with_the_numbers(box: Mailbox) -> None:
+    for round in range(1, 26):
+        box.put("t", at(round), MODEL, readers=[7])
+    says = r"holds 1000 bytes of its limit of 1000.*40 bytes.*--max-memory"
+    with pytest.raises(MailboxFull, match=says):
+        box.put("t", at(26), MODEL, readers=[7])
+    box.look("t", at(25), reader=7)
+    box.delivered("t", at(1), 7)
+    box.put("t", at(26), MODEL, readers=[7])
+    assert box.nbytes == len(box.held("t")) * 40
+
+
+def test_an_idle_training_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    box = Mailbox(max_bytes=100)
+    box.open("old", KEY)
+    box.put("old", INITIAL, MODEL)
+    box.put("old", at(1), MODEL)
+    box.open("new", KEY)
+    with pytest.raises(MailboxFull):
+        box.put("new", INITIAL, MODEL)
+    monkeypatch.setattr(mailbox_module, "IDLE_S", -1.0)
+    attachment = box.attach("old", 0, "s")
+    with pytest.raises(MailboxFull):
+        box.put("new", INITIAL, MODEL)
+    box.detach(attachment)
+    box.put("new", INITIAL, MODEL)
+    assert box.key("old") is None
+
+
+def test_the_same_again_is_accepted_and_another_refused(box: Mailbox) -> None:
+    box.put("t", at(1), MODEL, readers=[7])
+    box.put("t", at(1), encode({"w": np.arange(10, dtype=np.float32)}), readers=[7])
+    with pytest.raises(PeerError, match="round 1, slot 0, node 0 was already published"):
+        box.put("t", at(1), OTHER)
+    assert box.nbytes == 40
+
+
+def test_a_new_key_is_a_resumed_run(box: Mailbox) -> None:
+    box.put("t", at(1), MODEL)
+    box.detach(box.attach("t", 0, "s"), "crashed")
+    box.open("t", OTHER_KEY)
+    assert box.key("t") == OTHER_KEY
+    assert isinstance(box.look("t", at(1), 7), Ready)
+    assert isinstance(box.look("t", at(2), 7), NotReady)
+    box.put("t", at(1), OTHER)
+    answer = box.look("t", at(1), 7)
+    assert isinstance(answer, Ready) and answer.model is OTHER
+    assert box.nbytes == 40
+
+
+def test_an_older_round_that_is_not_held_was_dropped(box: Mailbox) -> None:
+    for round in (1, 2, 5):
+        box.put("t", at(round), MODEL)
+    assert box.look("t", at(3), 7) == Absent(
+        "dropped", "it has published round 5 and no longer has it"
+    )
+    assert box.look("t", at(6), 7) == NotReady(started=False, round=5, known_missing={})
+
+
+def test_attached_gone_and_back(box: Mailbox) -> None:
+    assert box.look("t", at(1), 7) == NotReady(False, 0, {})
+    first = box.attach("t", 0, "s")
+    assert box.look("t", at(1), 7) == NotReady(True, 0, {})
+    box.put("t", at(1), MODEL)
+    box.detach(first, "its client process ended")
+    assert isinstance(box.look("t", at(1), 7), Ready)
+    assert box.look("t", at(2), 7) == Absent("gone", "its client process ended")
+    second = box.attach("t", 0, "s")
+    assert box.look("t", at(2), 7) == NotReady(True, 1, {})
+    box.detach(first, "again")
+    assert box.look("t", at(2), 7) == NotReady(True, 1, {})
+    box.detach(second)
+    assert box.look("t", at(2), 7) == NotReady(False, 1, {})
+
+
+def test_one_of_two_clients_of_a_node_may_die(box: Mailbox) -> None:
+    old, new = box.attach("t", 0, "s"), box.attach("t", 0, "s")
+    box.detach(old, "died")
+    assert box.look("t", at(1), 7) == NotReady(True, 0, {})
+    box.detach(new, "died too")
+    assert box.look("t", at(1), 7) == Absent("gone", "died too")
+
+
+def test_who_is_missing_is_told_within_the_segment_only(box: Mailbox) -> None:
+    box.report_missing("t", "s", {3: "silent for 10 s"})
+    box.report_missing("t", "s", {3: "second hand", 4: "gone"})
+    assert box.known_missing("t", "s") == {3: "silent for 10 s", 4: "gone"}
+    assert box.known_missing("t", "next") == {}
+    box.report_missing("t", "", {5: "while evaluating"})
+    assert box.known_missing("t", "") == {}
+    for segment in ("s", "s2", "s3"):
+        box.attach("t", 0, segment)
+    assert box.known_missing("t", "s") == {}
+
+
+def test_only_who_is_concerned_is_woken(box: Mailbox) -> None:
+    woken: list[int] = []
+    with box.watch("t", 0, lambda: woken.append(0)), box.watch("t", 1, lambda: woken.append(1)):
+        box.put("t", at(1, node=1), MODEL)
+        assert woken == [1]
+        box.attach("t", 0, "s")
+        assert woken == [1, 0]
+        box.report_missing("t", "s", {5: "silent"})
+        assert sorted(woken) == [0, 0, 1, 1]
+    box.put("t", at(2, node=1), MODEL)
+    assert len(woken) == 4
+
+
+def test_a_training_that_is_not_registered(box: Mailbox) -> None:
+    assert box.look("other", at(1), 7) == NotReady(False, 0, {})
+    with pytest.raises(PeerError, match="'other' is not registered"):
+        box.put("other", at(1), MODEL)
+
+
+def test_a_limit_that_cannot_be() -> None:
+    with pytest.raises(ValueError, match="max_bytes is 0"):
+        Mailbox(max_bytes=0)
