@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from .errors import ModelError
 from .models import Model
 
+Array = NDArray[np.generic]
+
 __all__ = ["mix", "renormalized"]
 
 
@@ -28,7 +30,7 @@ def renormalized(weights: Mapping[int, float]) -> dict[int, float]:
     return {slot: weight / total for slot, weight in weights.items()}
 
 
-def mix(models: Mapping[int, Model], weights: Mapping[int, float], own: int) -> dict[str, NDArray]:
+def mix(models: Mapping[int, Model], weights: Mapping[int, float], own: int) -> dict[str, Array]:
     """Return the weighted sum of the models, added in slot order.
 
     Parameters
@@ -53,7 +55,7 @@ def mix(models: Mapping[int, Model], weights: Mapping[int, float], own: int) -> 
     slots = sorted(models)
     keeper = models[own if own in models else slots[0]]
     names = dict.fromkeys(name for slot in [own, *slots] if slot in models for name in models[slot])
-    mixed: dict[str, NDArray] = {}
+    mixed: dict[str, Array] = {}
     for name in names:
         holders = [slot for slot in slots if name in models[slot]]
         kept = keeper[name] if name in keeper else models[holders[0]][name]
@@ -67,7 +69,7 @@ def mix(models: Mapping[int, Model], weights: Mapping[int, float], own: int) -> 
     return mixed
 
 
-def _weighted_sum(arrays: list[NDArray], weights: list[float]) -> NDArray:
+def _weighted_sum(arrays: list[Array], weights: list[float]) -> Array:
     dtype = arrays[0].dtype
     wide = np.result_type(dtype, np.float32)
     # np.multiply gives a scalar for 0-d input; np.asarray keeps it an array of that shape.

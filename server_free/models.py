@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,15 @@ from numpy.typing import NDArray
 
 from .errors import ModelError
 
-__all__ = ["Model", "TensorSpec", "check_finite", "check_signature", "num_bytes", "signature"]
+__all__ = [
+    "Model",
+    "TensorSpec",
+    "check_finite",
+    "check_signature",
+    "digest",
+    "num_bytes",
+    "signature",
+]
 
 Model = Mapping[str, NDArray[np.generic]]
 """Tensor name -> array of any shape (0-d and empty included) and any bool, int or float dtype."""
@@ -28,6 +37,12 @@ class TensorSpec:
 def signature(model: Model) -> tuple[TensorSpec, ...]:
     """Return the specs of all tensors, in the model's order."""
     return tuple(TensorSpec(name, array.shape, array.dtype.name) for name, array in model.items())
+
+
+def digest(specs: tuple[TensorSpec, ...]) -> str:
+    """Return a fingerprint of a signature."""
+    text = repr([(spec.name, spec.shape, spec.dtype) for spec in specs])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def num_bytes(model: Model) -> int:

@@ -25,7 +25,7 @@ from .mixing import renormalized
 from .schedules import AllActive, Schedule, Teleport
 from .topologies import Topology
 
-__all__ = ["Plan", "Source", "VACANT"]
+__all__ = ["VACANT", "Plan", "Source"]
 
 VACANT = -1
 """Stands in the place of a node where a slot has no holder in a round."""
@@ -138,7 +138,7 @@ class Plan:
         return tuple(sorted(receivers - {node, VACANT}))
 
     def holders_before(self, slot: int, round: int, reach: int) -> tuple[tuple[int, int], ...]:
-        """Return (round, holder) of ``slot`` in the ``reach`` rounds before ``round``, latest first.
+        """Return (round, holder) of ``slot`` in ``reach`` rounds before ``round``, latest first.
 
         Where a slot's latest models can lie when its row of ``round`` is lost.
         """

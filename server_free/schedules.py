@@ -9,7 +9,7 @@ sampler below, so they are the same with every library version.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from .errors import PlanError
 __all__ = ["AllActive", "Schedule", "Teleport", "sample"]
 
 
-class Schedule(Protocol):
+class Schedule(Hashable, Protocol):
     """Who is active in which round. A pure function of the round and the live nodes."""
 
     @property

@@ -1,1 +1,10 @@
-"""The ServerApp side: strategies that say who is active, and nothing else."""
+"""The ServerApp side: serverless strategies for Flower."""
+
+from __future__ import annotations
+
+from .gossip import Gossip
+from .results import GossipResult
+from .settings import Settings
+from .teleportation import Teleportation
+
+__all__ = ["Gossip", "GossipResult", "Settings", "Teleportation"]

@@ -6,7 +6,7 @@ the number of nodes; the (n, n) matrix is built only when asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -112,12 +112,12 @@ def undirected(spec: str, num_nodes: int, neighbors: Callable[[int], Iterable[in
     return Topology(spec, num_nodes, 1, row, lambda node, _phase: others(node))
 
 
-def circulant(spec: str, num_nodes: int, phases: list[Mapping[int, float]]) -> Topology:
+def circulant(spec: str, num_nodes: int, phases: Sequence[Mapping[int, float]]) -> Topology:
     """Make a topology in which node i receives from i + shift, the same for all nodes.
 
     Parameters
     ----------
-    phases : list of {shift: weight}
+    phases : sequence of {shift: weight}
         One entry a phase; weights non-negative with sum 1, so that each W is a convex
         combination of permutations and hence doubly stochastic.
     """

@@ -40,9 +40,7 @@ def chain(num_nodes: int) -> Topology:
 
 def star(num_nodes: int) -> Topology:
     """Return the star with centre 0; degree n-1 there and 1 elsewhere."""
-    return undirected(
-        "star", num_nodes, lambda node: range(1, num_nodes) if node == 0 else (0,)
-    )
+    return undirected("star", num_nodes, lambda node: range(1, num_nodes) if node == 0 else (0,))
 
 
 def complete(num_nodes: int) -> Topology:
@@ -81,9 +79,7 @@ def exponential(num_nodes: int) -> Topology:
     Degree ceil(log2 n), equal weights; directed (Ying et al., 2021, arXiv:2110.13363).
     """
     hops = [2**j for j in range(_num_doublings(num_nodes))]
-    return circulant(
-        "exponential", num_nodes, [dict.fromkeys([0, *hops], 1.0 / (1 + len(hops)))]
-    )
+    return circulant("exponential", num_nodes, [dict.fromkeys([0, *hops], 1.0 / (1 + len(hops)))])
 
 
 def one_peer_exponential(num_nodes: int) -> Topology:

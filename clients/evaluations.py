@@ -1,0 +1,50 @@
+"""An evaluation at one client: the mixed model of a slot, the user's evaluate function."""
+
+from __future__ import annotations
+
+from logging import ERROR
+
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp.typing import ClientAppCallable
+from flwr.supercore import log
+
+from ..server_free.errors import GossipError
+from ..server_free.orders import RECORD, Evaluation, Loss, Report, describe
+from .dialects import Dialect
+from .records import split
+from .sessions import open_session, user_config
+
+__all__ = ["run_evaluation"]
+
+
+def run_evaluation(
+    order: Evaluation, dialect: Dialect, msg: Message, ctxt: Context, call_next: ClientAppCallable
+) -> Message:
+    """Evaluate the mixed model of ``order.slot`` after ``order.round`` with the user's function.
+
+    The reply holds a report and the user's metrics, no arrays.
+    """
+    config = ConfigRecord({**user_config(order, msg), "server-round": order.round})
+    losses: list[Loss] = []
+    metrics, failure = MetricRecord(), ""
+    fetched = 0
+    try:
+        with open_session(order, msg, ctxt) as session:
+            losses = session.gatherer.losses
+            model, _ = split(session.gatherer.mixed(order.slot, order.round), ())
+            fetched = session.link.traffic.bytes_fetched
+        msg.content = dialect.wrap(model, {}, config, evaluating=True)
+        reply = call_next(msg, ctxt)
+        if reply.has_error():
+            return reply
+        metrics = MetricRecord(dialect.metrics(reply.content))
+    except GossipError as error:
+        failure = str(error)
+    except Exception as error:
+        log(ERROR, "gossip_mod: the evaluate function raised", exc_info=error)
+        failure = describe(error)
+    report = Report(
+        node=order.node, losses=Loss.dump(losses), failure=failure, bytes_fetched=fetched
+    )
+    content = RecordDict({RECORD: ConfigRecord(report.to_values()), "metrics": metrics})
+    return Message(content, reply_to=msg)

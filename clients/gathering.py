@@ -1,0 +1,185 @@
+"""Gathering: the mixed model of a slot from the peers that hold its sources.
+
+z = sum_r W[s, r] h[r] over the models that arrived, renormalised; what to take when none
+did, and a note of every loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..server_free import models
+from ..server_free.errors import GossipError, ModelError
+from ..server_free.mixing import mix, renormalized
+from ..server_free.models import Model
+from ..server_free.orders import Loss
+from ..server_free.peers.links import INITIAL, Missing, ModelId, Patience, PeerLink
+from ..server_free.plans import Plan, Source
+from .records import split
+
+__all__ = ["Gatherer"]
+
+_REACH = 4
+"""How many rounds back a lost slot is looked for; peers keep at least the last two."""
+
+_OWN_REACH = 64
+"""How many rounds back a node looks for its own last model."""
+
+_NODE_LEVEL = frozenset({"unreachable", "silent", "not-started", "late", "gone"})
+"""Kinds of loss that say something about the node, not just about one model."""
+
+
+@dataclass(slots=True)
+class Gatherer:
+    """Fetches and mixes for one node during one message.
+
+    Parameters
+    ----------
+    plan, node, link, patience
+        Who mixes with whom, for whom, through what, and how long to wait.
+    signature : str
+        Digest of names, shapes and dtypes that every model of the training has.
+    latest : (ModelId, Model), optional
+        The node's own newest half-step model, which then need not be fetched.
+    """
+
+    plan: Plan
+    node: int
+    link: PeerLink
+    patience: Patience
+    signature: str
+    latest: tuple[ModelId, Model] | None = None
+    losses: list[Loss] = field(default_factory=list)
+
+    def initial(self) -> Model:
+        """Return the initial arrays from the own peer."""
+        model = self._fetch([INITIAL], self.patience)[0]
+        if isinstance(model, Missing):
+            raise GossipError(
+                f"node {self.node}: its peer does not hold the initial arrays ({model.reason}). "
+                "Was the peer restarted? Start the run again."
+            )
+        return model
+
+    def mixed(self, slot: int, round: int) -> dict[str, np.ndarray]:
+        """Return z of ``slot`` from the half-step models of ``round`` (round 0: the initial).
+
+        Losses are noted in :attr:`losses`; see the module's first lines for what replaces them.
+        """
+        if round == 0:
+            return dict(self.initial())
+        terms = self._with_own(slot, round)
+        wanted = [ModelId(round=round, slot=term.slot, node=term.node) for term in terms]
+        answers = self._fetch(wanted, self.patience)
+        arrived = {
+            t.slot: a for t, a in zip(terms, answers, strict=True) if not isinstance(a, Missing)
+        }
+        lost = [(t, a) for t, a in zip(terms, answers, strict=True) if isinstance(a, Missing)]
+        self._tell(lost)
+        if arrived:
+            weights = renormalized({t.slot: t.weight for t in terms if t.slot in arrived})
+            self._note(lost, slot, "rest of the row")
+            return mix(arrived, weights, own=slot)
+        model, used = self._last_resort(slot, round)
+        self._note(lost, slot, used)
+        return dict(model)
+
+    def _with_own(self, slot: int, round: int) -> Sequence[Source]:
+        """Return the row, with the own slot at weight 0 when W gives it none.
+
+        Its bool and integer tensors are kept even then.
+        """
+        row = self.plan.row(slot, round)
+        holder = self.plan.active(round)[slot]
+        if holder < 0 or any(term.slot == slot for term in row):
+            return row
+        return (*row, Source(slot, holder, 0.0))
+
+    def _fetch(self, wanted: Sequence[ModelId], patience: Patience) -> list[Model | Missing]:
+        own = self.latest[0] if self.latest else None
+        remote = [id for id in wanted if id != own]
+        fetched = iter(self.link.fetch(remote, patience) if remote else [])
+        answers: list[Model | Missing] = []
+        for id in wanted:
+            answer = self.latest[1] if self.latest and id == own else next(fetched)
+            answers.append(answer if id == own else self._accepted(id, answer))
+        return answers
+
+    def _accepted(self, id: ModelId, answer: Model | Missing) -> Model | Missing:
+        """Return the model, or why it is refused: misshapen or not finite."""
+        if isinstance(answer, Missing):
+            return answer
+        whose = f"the model of node {id.node} from round {id.round}"
+        try:
+            self.check(answer, whose)
+        except ModelError as error:
+            return Missing(id, "refused", str(error))
+        return answer
+
+    def check(self, model: Model, whose: str) -> None:
+        """Raise ``ModelError`` unless the model is of the training's signature and finite."""
+        main, _ = split(model, ())
+        specs = models.signature(main)
+        if self.signature and models.digest(specs) != self.signature:
+            models.check_signature(main, self._expected(), whose)
+        models.check_finite(model, whose)
+
+    def _expected(self) -> tuple[models.TensorSpec, ...]:
+        initial = self.link.fetch([INITIAL], self.patience)[0]
+        if isinstance(initial, Missing):
+            raise ModelError("a model has other names, shapes or dtypes than the training's.")
+        return models.signature(initial)
+
+    def _last_resort(self, slot: int, round: int) -> tuple[Model, str]:
+        """Return the slot's latest reachable h, else the own last model, else the initial."""
+        brief = replace(self.patience, start_s=0.01, ceiling_s=0.01)
+        for earlier, holder in self.plan.holders_before(slot, round, _REACH):
+            answer = self._fetch([ModelId(round=earlier, slot=slot, node=holder)], brief)[0]
+            if not isinstance(answer, Missing):
+                return answer, f"slot {slot} of round {earlier} from node {holder}"
+        own = self._own_last(round, brief)
+        if own is not None:
+            return own
+        return self.initial(), "initial arrays"
+
+    def _own_last(self, round: int, brief: Patience) -> tuple[Model, str] | None:
+        if self.latest is not None:
+            return self.latest[1], f"own model of round {self.latest[0].round}"
+        for earlier in range(round, max(0, round - _OWN_REACH), -1):
+            slot = self.plan.slot(self.node, earlier)
+            if slot is not None:
+                id = ModelId(round=earlier, slot=slot, node=self.node)
+                answer = self._fetch([id], brief)[0]
+                if isinstance(answer, Missing):
+                    return None
+                return answer, f"own model of round {earlier}"
+        return None
+
+    def _tell(self, lost: Sequence[tuple[Source, Missing]]) -> None:
+        """Tell the own peer which nodes are missing, so that others need not wait for them too."""
+        dead = {
+            term.node: missing.reason
+            for term, missing in lost
+            if missing.kind in _NODE_LEVEL and term.node != self.node
+        }
+        fresh = {n: r for n, r in dead.items() if n not in self.link.known_missing}
+        if fresh:
+            self.link.report_missing(fresh)
+
+    def _note(self, lost: Sequence[tuple[Source, Missing]], slot: int, used: str) -> None:
+        for term, missing in lost:
+            self.losses.append(
+                Loss(
+                    round=missing.id.round,
+                    slot=term.slot,
+                    holder=term.node,
+                    reader=self.node,
+                    reader_slot=slot,
+                    kind=missing.kind,
+                    reason=missing.reason,
+                    used=used,
+                )
+            )

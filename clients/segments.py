@@ -1,0 +1,191 @@
+"""A segment at one client: gather, train, publish, round after round, without the server."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from logging import ERROR
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp.typing import ClientAppCallable
+from flwr.supercore import log
+
+from ..server_free.errors import GossipError, PlanMismatch
+from ..server_free.models import Model
+from ..server_free.orders import RECORD, Loss, Report, Segment, describe, plugin_version
+from ..server_free.peers.links import ModelId
+from ..server_free.sketches import sketch
+from .dialects import Dialect
+from .records import join, split, to_record
+from .sessions import Session, open_session, user_config
+
+__all__ = ["run_segment"]
+
+
+class _HandedOn(Exception):
+    """The user's function, or a mod behind ours, answered with an error reply."""
+
+    def __init__(self, reply: Message) -> None:
+        super().__init__(reply.error.reason)
+        self.reply = reply
+
+
+def run_segment(
+    order: Segment, dialect: Dialect, msg: Message, ctxt: Context, call_next: ClientAppCallable
+) -> Message:
+    """Run the rounds of ``order`` and return the reply for the server.
+
+    The reply holds a report, the metrics as lists with one value a round, and the mixed
+    model only where the order asks for it. A failure ends the segment and is told in the
+    report; rounds done before it stay done.
+    """
+    runner = _Runner(order, dialect, msg, ctxt, call_next, user_config(order, msg))
+    failure = ""
+    try:
+        with open_session(order, msg, ctxt) as session:
+            runner.run(session)
+    except _HandedOn as error:
+        return error.reply
+    except GossipError as error:
+        failure = str(error)
+    except Exception as error:
+        log(ERROR, "gossip_mod: the train function raised", exc_info=error)
+        failure = describe(error)
+    return Message(runner.reply(failure), reply_to=msg)
+
+
+@dataclass(slots=True)
+class _Runner:
+    """The state of one segment at one client."""
+
+    order: Segment
+    dialect: Dialect
+    msg: Message
+    ctxt: Context
+    call_next: ClientAppCallable
+    config: ConfigRecord
+    done: list[int] = field(default_factory=list)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    sketch: bytes = b""
+    served: ArrayRecord | None = None
+    seconds: float = 0.0
+    traffic: tuple[int, int] = (0, 0)
+
+    def run(self, session: Session) -> None:
+        """Run all rounds and the last mixing, and keep the accounts even when one fails."""
+        self._check_digest(session)
+        self.losses = session.gatherer.losses
+        started = time.monotonic()
+        try:
+            for round in range(self.order.first, self.order.last + 1):
+                slot = session.plan.slot(self.order.node, round)
+                if slot is not None:
+                    self._play(session, round, slot)
+            self._mix_once_more(session)
+        finally:
+            self.seconds = time.monotonic() - started
+            traffic = session.link.traffic
+            self.traffic = (traffic.bytes_fetched, traffic.bytes_published)
+
+    def _check_digest(self, session: Session) -> None:
+        order = self.order
+        computed = session.plan.digest(order.node, order.first, order.last)
+        if computed != order.digest:
+            theirs = self.msg.content.config_records[RECORD].get("version")
+            raise PlanMismatch(
+                f"node {order.node} (flwr-gossip {plugin_version()}) computes another plan for "
+                f"rounds {order.first}..{order.last} than the ServerApp (flwr-gossip {theirs!r}); "
+                "install the same version on both."
+            )
+
+    def _play(self, session: Session, round: int, slot: int) -> None:
+        """Play one round: z, h = train(z), publish h (design: one definition of a round)."""
+        given = session.gatherer.mixed(slot, round - 1)
+        trained = self._train(given, round)
+        session.gatherer.check(trained, f"node {self.order.node}'s trained model of round {round}")
+        id = ModelId(round=round, slot=slot, node=self.order.node)
+        session.link.publish(id, trained, session.plan.readers(self.order.node, round))
+        session.gatherer.latest = (id, trained)
+        self.done.append(round)
+
+    def _train(self, given: Model, round: int) -> dict[str, np.ndarray]:
+        main, beside = split(given, self._travelling())
+        config = ConfigRecord({**self.config, "server-round": round})
+        self.msg.content = self.dialect.wrap(main, beside, config, evaluating=False)
+        reply = self.call_next(self.msg, self.ctxt)
+        if reply.has_error():
+            raise _HandedOn(reply)
+        arrays = _in_dtypes_of(main, self.dialect.arrays(reply.content, main))
+        self.metrics.append(self.dialect.metrics(reply.content))
+        return join(arrays, self.dialect.beside(reply.content))
+
+    def _travelling(self) -> tuple[str, ...]:
+        return tuple(name for name in self.order.travelling.split(",") if name)
+
+    def _mix_once_more(self, session: Session) -> None:
+        """Mix the last round's models where the server wants a sketch or the model."""
+        order = self.order
+        slot = session.plan.slot(order.node, order.last)
+        if slot is None or not (order.sketch or order.collect):
+            return
+        main, _ = split(session.gatherer.mixed(slot, order.last), ())
+        if order.sketch:
+            self.sketch = sketch(main, order.seed).astype("<f4").tobytes()
+        if order.collect:
+            self.served = to_record(main)
+
+    def reply(self, failure: str) -> RecordDict:
+        """Return what goes to the server."""
+        order = self.order
+        report = Report(
+            node=order.node,
+            segment=order.segment,
+            rounds=",".join(map(str, self.done)),
+            losses=Loss.dump(self.losses),
+            failure=failure and f"round {self._failed_round()}: {failure}",
+            seconds=self.seconds,
+            bytes_fetched=self.traffic[0],
+            bytes_published=self.traffic[1],
+            sketch=self.sketch,
+        )
+        content = RecordDict({RECORD: ConfigRecord(report.to_values())})
+        content["metrics"] = stacked(self.metrics[: len(self.done)])
+        if self.served is not None:
+            content[order.arrays_key] = self.served
+        return content
+
+    def _failed_round(self) -> int:
+        return max(self.order.first, self.done[-1] + 1 if self.done else 0)
+
+
+def stacked(metrics: list[dict[str, Any]]) -> MetricRecord:
+    """Return metric -> list over the rounds; a list-valued metric is laid end to end.
+
+    A metric that is absent in some rounds is NaN there.
+    """
+    keys = dict.fromkeys(key for one in metrics for key in one)
+    columns = {key: [one.get(key, float("nan")) for one in metrics] for key in keys}
+    return MetricRecord({key: _flat(values) for key, values in columns.items()})
+
+
+def _flat(values: list[Any]) -> list[Any]:
+    flat = [v for value in values for v in (value if isinstance(value, list) else [value])]
+    if all(isinstance(value, int) for value in flat):
+        return flat
+    return [float(value) for value in flat]
+
+
+def _in_dtypes_of(given: Model, trained: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the trained float arrays in the dtype they were given in, as load_state_dict does.
+
+    A numpy train function easily returns float64 for float32; the training keeps one dtype.
+    """
+    cast = {}
+    for name, array in trained.items():
+        wanted = given[name].dtype if name in given else array.dtype
+        both_float = np.issubdtype(array.dtype, np.floating) and np.issubdtype(wanted, np.floating)
+        cast[name] = array.astype(wanted, copy=False) if both_float else array
+    return cast

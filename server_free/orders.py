@@ -1,0 +1,250 @@
+"""What the ServerApp tells a client and what the client answers: plain values, no weights.
+
+Each order and report is a frozen dataclass that goes through Flower as one record of
+scalars, text and bytes (:meth:`to_values`, :func:`read`), so this file knows no Flower.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as _installed_version
+from typing import Any, ClassVar, TypeVar
+
+from .errors import GossipError, PlanError, PlanMismatch
+
+__all__ = [
+    "INITIAL_RECORD",
+    "PROTOCOL",
+    "RECORD",
+    "Evaluation",
+    "Hello",
+    "Introduction",
+    "Loss",
+    "Order",
+    "Report",
+    "Sealed",
+    "Segment",
+    "plugin_version",
+    "read",
+]
+
+RECORD = "flwr-gossip"
+"""Key of the plugin's own ConfigRecord in a message, both ways."""
+
+INITIAL_RECORD = "flwr-gossip.initial"
+"""Key of the ArrayRecord with the initial arrays in a node's first message."""
+
+PROTOCOL = 1
+"""Raised whenever an order, report, plan or sampler changes its meaning."""
+
+
+@lru_cache(maxsize=1)
+def plugin_version() -> str:
+    """Return the installed version of flwr-gossip."""
+    try:
+        return _installed_version("flwr-gossip")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """A value that travels in one record."""
+
+    KIND: ClassVar[str] = ""
+
+    def to_values(self) -> dict[str, Any]:
+        """Return the fields as scalars, with kind, protocol and plugin version."""
+        head: dict[str, Any] = {
+            "kind": self.KIND,
+            "protocol": PROTOCOL,
+            "version": plugin_version(),
+        }
+        return head | {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello(Sealed):
+    """Asks a client who it is and where its peer is."""
+
+    KIND: ClassVar[str] = "hello"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order(Sealed):
+    """What a client needs to know to take part in a training.
+
+    ``local`` is the address of an embedded peer host, or "" when the client's own peer
+    (``gossip-peer`` in its node-config) serves it. ``addresses`` is a JSON list, node ->
+    address of its peer; one entry stands for all nodes. ``plan`` is ``Plan.to_json()``.
+    ``signature`` is a digest of the initial arrays' names, shapes and dtypes. ``travelling``
+    is a comma-separated list of further ArrayRecord names. Times are in seconds.
+    """
+
+    training: str
+    key: bytes
+    node: int
+    plan: str
+    addresses: str
+    local: str
+    signature: str
+    seed: int
+    arrays_key: str
+    config_key: str
+    travelling: str
+    silence_s: float
+    start_s: float
+    ceiling_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment(Order):
+    """Asks a client to run rounds ``first``..``last`` (none when last < first).
+
+    ``digest`` is the fingerprint of what the ServerApp computed for this node. With
+    ``sketch`` or ``collect`` the client mixes once more after the last round and reports
+    a count-sketch of the mixed model, or the mixed model itself.
+    """
+
+    KIND: ClassVar[str] = "segment"
+
+    segment: str
+    first: int
+    last: int
+    digest: str
+    sketch: bool
+    collect: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation(Order):
+    """Asks a client to evaluate the mixed model of ``slot`` after ``round``."""
+
+    KIND: ClassVar[str] = "evaluation"
+
+    round: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Introduction(Sealed):
+    """Who a client is: the answer to :class:`Hello`.
+
+    ``partition`` and ``num_partitions`` are -1 and ``name`` and ``peer`` "" when the
+    node-config does not have them. ``process`` is host name and process id.
+    """
+
+    KIND: ClassVar[str] = "introduction"
+
+    partition: int
+    num_partitions: int
+    name: str
+    peer: str
+    host: str
+    process: int
+    simulated: bool
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(Sealed):
+    """What happened in a segment or an evaluation at one node.
+
+    ``rounds`` is a comma-separated list of the rounds completed, in the order of the metric lists;
+    ``losses`` a JSON list of :class:`Loss`; ``failure`` is empty or one sentence;
+    ``seconds`` is the wall time spent in the rounds.
+    """
+
+    KIND: ClassVar[str] = "report"
+
+    node: int
+    segment: str = ""
+    rounds: str = ""
+    losses: str = "[]"
+    failure: str = ""
+    seconds: float = 0.0
+    bytes_fetched: int = 0
+    bytes_published: int = 0
+    sketch: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """One model that did not arrive: who missed what, why, and what the row became.
+
+    ``slot`` is the slot whose h of ``round`` was missing, ``holder`` the node that held it,
+    ``reader`` the node that wanted it for slot ``reader_slot``; ``used`` says what was mixed
+    instead ("rest of the row", "slot 3 of round 11 from node 5", "own model of round 9",
+    "initial arrays").
+    """
+
+    round: int
+    slot: int
+    holder: int
+    reader: int
+    reader_slot: int
+    kind: str
+    reason: str
+    used: str
+
+    @staticmethod
+    def dump(losses: list[Loss]) -> str:
+        """Return the losses as JSON."""
+        return json.dumps([[getattr(loss, f.name) for f in fields(loss)] for loss in losses])
+
+    @staticmethod
+    def load(text: str) -> list[Loss]:
+        """Return the losses that :meth:`dump` wrote."""
+        return [Loss(*entry) for entry in json.loads(text)]
+
+
+T = TypeVar("T", bound=Sealed)
+
+
+def read(kind: type[T], values: Mapping[str, Any], sender: str) -> T:
+    """Return the order or report in ``values``.
+
+    Raises ``PlanMismatch`` when ``sender`` speaks another protocol, ``PlanError`` when a
+    field is missing or of the wrong type.
+    """
+    if values.get("protocol") != PROTOCOL:
+        raise PlanMismatch(
+            f"{sender} runs flwr-gossip {values.get('version', '?')} (protocol "
+            f"{values.get('protocol', '?')}), this side {plugin_version()} (protocol {PROTOCOL}); "
+            "install the same version on both."
+        )
+    if values.get("kind") != kind.KIND:
+        raise PlanError(f"{sender} sent a {values.get('kind')!r}, expected is {kind.KIND!r}.")
+    taken = {}
+    for field in fields(kind):
+        if field.name not in values:
+            raise PlanError(f"the {kind.KIND} of {sender} has no field {field.name!r}.")
+        value = values[field.name]
+        wanted = _TYPES[str(field.type)]
+        if not isinstance(value, wanted):
+            raise PlanError(
+                f"field {field.name!r} of the {kind.KIND} of {sender} is "
+                f"{type(value).__name__}, allowed is {field.type}."
+            )
+        taken[field.name] = value
+    return kind(**taken)
+
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "bool": bool,
+    "int": int,
+    "float": (float, int),
+    "str": str,
+    "bytes": bytes,
+}
+
+
+def describe(error: BaseException) -> str:
+    """Return one line for an exception: our own errors speak for themselves."""
+    if isinstance(error, GossipError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,174 @@
+"""A Flower ``Grid`` that calls the ClientApp in this process: no Ray, no sockets, no wire."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from types import TracebackType
+from typing import Any
+from uuid import uuid4
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.app.user_config import UserConfig
+from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+from ..errors import PlanError
+
+__all__ = ["InProcessGrid"]
+
+_SERVER_NODE_ID = 1
+_FIRST_NODE_ID = 1000
+
+
+class InProcessGrid(Grid):
+    """Runs an unchanged ClientApp for many virtual nodes in this process.
+
+    Parameters
+    ----------
+    client_app : ClientApp
+        The app of every node.
+    num_nodes : int
+        Number of virtual nodes, 1 or more. Node i has ``partition-id`` i and
+        ``num-partitions`` in its node-config, as in Flower's simulation.
+    run_config : dict, optional
+        What ``Context.run_config`` holds.
+    node_config : callable, optional
+        ``i -> dict`` of further node-config entries of node i.
+    max_workers : int (default: 1)
+        Clients that run at the same time, in threads. With fewer workers than active nodes
+        a message must not carry more than one round, which the strategies see to.
+
+    Notes
+    -----
+    Flower's ``Message`` needs a task identity that only Flower's own runtimes set; the grid
+    sets one while it is open and puts the old one back when closed (``close`` or ``with``).
+    """
+
+    def __init__(
+        self,
+        client_app: ClientApp,
+        num_nodes: int,
+        *,
+        run_config: UserConfig | None = None,
+        node_config: Callable[[int], dict[str, Any]] | None = None,
+        max_workers: int = 1,
+    ) -> None:
+        if num_nodes < 1:
+            raise PlanError(f"num_nodes is {num_nodes}, allowed is 1 or more.")
+        if max_workers < 1:
+            raise PlanError(f"max_workers is {max_workers}, allowed is 1 or more.")
+        self.client_app = client_app
+        self.num_nodes = num_nodes
+        self.max_workers = max_workers
+        self._run_config: UserConfig = dict(run_config or {})
+        self._node_config = node_config or (lambda _: {})
+        self._contexts: dict[int, Context] = {}
+        self._pending: dict[str, Future[Message]] = {}
+        self._pool = ThreadPoolExecutor(max_workers, thread_name_prefix="client")
+        self._run = Run.create_empty(1)
+        self._outer_identity = (
+            TaskIdentity._task_id,
+            TaskIdentity._run_id,
+            TaskIdentity._node_id,
+        )
+        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, _SERVER_NODE_ID
+
+    def close(self) -> None:
+        """Wait for running clients and restore the task identity."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        identity = self._outer_identity
+        TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id = identity
+
+    def __enter__(self) -> InProcessGrid:
+        """Return the grid."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the grid."""
+        self.close()
+
+    def set_run(self, run: Run) -> None:
+        """Set the run this grid works in."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """Return a copy of the run's information."""
+        return Run(**vars(self._run))
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Return a new message (Flower keeps this for older ServerApps)."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the Flower node ids of all virtual nodes."""
+        return list(range(_FIRST_NODE_ID, _FIRST_NODE_ID + self.num_nodes))
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Hand the messages to the clients; at once in this thread when there is one worker."""
+        ids = []
+        for message in messages:
+            message.metadata.__dict__["_message_id"] = identifier = str(uuid4())
+            if self.max_workers == 1:
+                done: Future[Message] = Future()
+                done.set_result(self._call(message))
+                self._pending[identifier] = done
+            else:
+                self._pending[identifier] = self._pool.submit(self._call, message)
+            ids.append(identifier)
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies that are there; each is given out once."""
+        ready = [i for i in message_ids if i in self._pending and self._pending[i].done()]
+        return [self._pending.pop(identifier).result() for identifier in ready]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Push the messages and return the replies that come within ``timeout`` seconds."""
+        ids = list(self.push_messages(messages))
+        wait([self._pending[identifier] for identifier in ids], timeout=timeout)
+        return self.pull_messages(ids)
+
+    def _call(self, message: Message) -> Message:
+        node_id = message.metadata.dst_node_id
+        try:
+            reply = self.client_app(message, self._context(node_id))
+        except Exception as error:  # as Flower's runtimes do: the ServerApp gets an error reply
+            traceback.print_exc()
+            reason = f"{type(error).__name__}: {error}"
+            failure = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason)
+            reply = Message(failure, reply_to=message)
+        reply.metadata.__dict__["_message_id"] = str(uuid4())
+        return reply
+
+    def _context(self, node_id: int) -> Context:
+        if node_id not in self._contexts:
+            index = node_id - _FIRST_NODE_ID
+            config = {"partition-id": index, "num-partitions": self.num_nodes}
+            self._contexts[node_id] = Context(
+                run_id=self._run.run_id,
+                node_id=node_id,
+                node_config=config | self._node_config(index),
+                state=RecordDict(),
+                run_config=self._run_config,
+            )
+        return self._contexts[node_id]

@@ -1,0 +1,327 @@
+"""The base of all decentralized strategies: Flower's ``start`` contract, round by segment."""
+
+from __future__ import annotations
+
+import io
+import math
+import secrets
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from logging import INFO, WARNING
+from typing import Unpack
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from flwr.supercore import log
+
+from ..server_free.errors import ModelError, PlanError
+from ..server_free.models import check_finite
+from ..server_free.plans import Plan
+from .metrics import evaluate_metrics, train_metrics
+from .pacing import Pacer
+from .planes import Plane, open_plane
+from .results import GossipResult
+from .roster import assemble
+from .settings import Options, Settings
+from .training import Training, mean_of
+
+__all__ = ["Decentralized"]
+
+EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
+
+
+class Decentralized(Strategy):
+    """A serverless strategy: subclasses say only who is active and along which topology.
+
+    The ServerApp sends each active node one message a segment of rounds; the models go from
+    client to client. See :class:`Settings` for the options.
+    """
+
+    def __init__(self, **options: Unpack[Options]) -> None:
+        self.settings = Settings.of(options)
+        self._training: Training | None = None
+
+    @abstractmethod
+    def plan(self, num_nodes: int, num_rounds: int) -> Plan:
+        """Return the plan for ``num_nodes`` nodes; ``PlanError`` when it does not fit them."""
+
+    # --- Flower's contract ------------------------------------------------------------------
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: EvaluateFn | None = None,
+    ) -> GossipResult:
+        """Train for ``num_rounds`` rounds of local training and exchange.
+
+        Parameters
+        ----------
+        grid : Grid
+            Flower's, in a simulation or a deployment, or an ``InProcessGrid``.
+        initial_arrays : ArrayRecord
+            The model that all slots start from; sent once to each node.
+        num_rounds : int (default: 3)
+            Rounds of local training and exchange; many of them travel in one Flower message.
+        timeout : float (default: 3600)
+            Seconds to wait for the replies to one Flower message.
+        train_config, evaluate_config : ConfigRecord, optional
+            What the user's functions get; "server-round" is set to the round in each.
+        evaluate_fn : callable, optional
+            ``(round, arrays) -> MetricRecord | None`` on the mean of the fetched models, with
+            the initial arrays at round 0 and then at every evaluation round.
+
+        Returns
+        -------
+        GossipResult
+            Flower's ``Result`` and what only a decentralized training has.
+
+        Raises
+        ------
+        PlanError, RosterError, ModError, ModelError, PeerUnreachable, NoNodesLeft
+            Each names the field or node, the value, and what to do.
+        """
+        _check_arguments(num_rounds, timeout, initial_arrays)
+        self._log_start(num_rounds, initial_arrays)
+        began = time.monotonic()
+        serving = evaluate_fn is not None
+        with self._opened(grid, initial_arrays, num_rounds, timeout, serving) as training:
+            self._evaluate_at_server(evaluate_fn, 0, initial_arrays)
+            train = ConfigRecord() if train_config is None else train_config
+            evaluate = ConfigRecord() if evaluate_config is None else evaluate_config
+            self._run(training, train, evaluate, evaluate_fn)
+        _log_end(training.result, time.monotonic() - began)
+        return training.result
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return the messages of the segment that starts with ``server_round``."""
+        training = self._current
+        last = training.pacer.last_round(server_round)
+        ends = training.is_stop(last) and not training.plane.sequential
+        return training.segment_messages(
+            server_round,
+            last,
+            config,
+            sketch=ends,
+            collect=ends and training.wants_models(last),
+        )
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Put the segment's train metrics into the result, round by round.
+
+        Returns the mean of the models that the segment handed over, if any, and the metrics of
+        its last round.
+        """
+        training = self._current
+        replies = list(replies)
+        aggregate = self.settings.train_metrics_aggr_fn or train_metrics
+        last: MetricRecord | None = None
+        for round, records in training.metrics_by_round(replies).items():
+            last = aggregate(records, self.settings.weighted_by_key)
+            training.result.train_metrics_clientapp[round] = last
+        return self._aggregate_models(training, replies), last
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return the messages that ask the sampled nodes to evaluate a mixed model."""
+        if self.settings.fraction_evaluate == 0.0:
+            return []
+        return self._current.evaluation_messages(server_round, config)
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Return the metrics over the nodes: mean, weighted mean, minimum and maximum."""
+        training = self._current
+        contents = [
+            reply.content
+            for reply in replies
+            if not reply.has_error() and len(reply.content.metric_records.get("metrics", {}))
+        ]
+        if not contents:
+            return None
+        aggregate = self.settings.evaluate_metrics_aggr_fn or evaluate_metrics
+        metrics = aggregate(contents, self.settings.weighted_by_key)
+        training.result.evaluate_metrics_clientapp[server_round] = metrics
+        return metrics
+
+    def summary(self) -> None:
+        """Log the options of the strategy."""
+        settings = self.settings
+        log(INFO, "\t├──> %s", self.describe())
+        log(INFO, "\t├──> Evaluation: fraction %.2f", settings.fraction_evaluate)
+        log(INFO, "\t├──> Peer timeout: %g s", settings.peer_timeout)
+        log(INFO, "\t└──> Seed: %d", settings.seed)
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return one line on who is active and along which topology."""
+
+    # --- the run ----------------------------------------------------------------------------
+
+    @contextmanager
+    def _opened(
+        self, grid: Grid, initial: ArrayRecord, num_rounds: int, timeout: float, serving: bool
+    ) -> Iterator[Training]:
+        members = assemble(grid, self.settings.min_available_nodes, self.settings.join_timeout)
+        plan = self.plan(len(members), num_rounds)
+        training_id, key = secrets.token_hex(16), secrets.token_bytes(32)
+        model = {name: array.numpy() for name, array in initial.items()}
+        with open_plane(members, training_id, key, model) as plane:
+            log(INFO, "%d nodes, runtime: %s", len(members), plane.kind)
+            training = Training(
+                settings=self.settings,
+                grid=grid,
+                plane=plane,
+                members=members,
+                plan=plan,
+                initial=initial,
+                id=training_id,
+                key=key,
+                timeout_s=timeout,
+                serving=serving,
+                pacer=self._pacer(num_rounds, timeout, serving, plane),
+            )
+            self._training = training
+            try:
+                yield training
+            finally:
+                training.result.plan = training.plan
+                self._training = None
+
+    def _pacer(self, num_rounds: int, timeout: float, serving: bool, plane: Plane) -> Pacer:
+        """Return how the run is cut: at evaluation rounds, if anybody evaluates."""
+        every = self.settings.evaluate_every or max(1, math.ceil(num_rounds / 10))
+        evaluating = serving or self.settings.fraction_evaluate > 0
+        fixed = self.settings.rounds_per_message or (1 if plane.sequential else None)
+        return Pacer(num_rounds, every if evaluating else None, fixed, timeout)
+
+    def _run(
+        self,
+        training: Training,
+        train: ConfigRecord,
+        evaluate: ConfigRecord,
+        evaluate_fn: EvaluateFn | None,
+    ) -> None:
+        num_rounds = training.plan.num_rounds
+        first, arrays = 1, training.initial
+        training.result.arrays = arrays
+        while first <= num_rounds:
+            arrays, last = self._run_segment(training, first, arrays, train)
+            if training.is_stop(last):
+                self._run_evaluation(training, last, arrays, evaluate)
+                self._evaluate_at_server(evaluate_fn, last, arrays)
+            first = last + 1
+
+    def _run_segment(
+        self, training: Training, first: int, arrays: ArrayRecord, config: ConfigRecord
+    ) -> tuple[ArrayRecord, int]:
+        training.greet_absent()
+        messages = list(self.configure_train(first, arrays, config, training.grid))
+        last = training.pacer.last_round(first)
+        replies = training.exchange(messages)
+        if first == 1:
+            training.check_reachable()
+        training.pacer.measured(
+            last - first + 1, max((r.seconds for r in training.reports.values()), default=0.0)
+        )
+        mean, metrics = self.aggregate_train(first, replies)
+        training.check_alive()
+        if training.is_stop(last) and training.plane.sequential:
+            mean = self._mix_after(training, last, config)
+        distance = training.consensus_distance()
+        if distance is not None:
+            training.result.consensus_distance[last] = distance
+        log(INFO, "[ROUND %s/%s] %s", last, training.plan.num_rounds, _brief(metrics, distance))
+        return (arrays if mean is None else mean), last
+
+    def _mix_after(self, training: Training, last: int, config: ConfigRecord) -> ArrayRecord | None:
+        """Ask the holders to mix once more, where they could not do so inside the segment."""
+        messages = training.segment_messages(
+            last + 1, last, config, sketch=True, collect=training.wants_models(last)
+        )
+        return self._aggregate_models(training, training.exchange(messages))
+
+    def _run_evaluation(
+        self, training: Training, round: int, arrays: ArrayRecord, config: ConfigRecord
+    ) -> None:
+        messages = list(self.configure_evaluate(round, arrays, config, training.grid))
+        if not messages:
+            return
+        metrics = self.aggregate_evaluate(round, training.exchange(messages))
+        training.check_alive()
+        if metrics is None:
+            log(WARNING, "no node evaluated after round %d.", round)
+        else:
+            log(INFO, "\t└──> Evaluation: %s", dict(metrics))
+
+    def _evaluate_at_server(
+        self, evaluate_fn: EvaluateFn | None, round: int, arrays: ArrayRecord
+    ) -> None:
+        if evaluate_fn is None:
+            return
+        metrics = evaluate_fn(round, arrays)
+        log(INFO, "\t└──> Evaluation at the server: %s", metrics)
+        if metrics is not None:
+            self._current.result.evaluate_metrics_serverapp[round] = metrics
+
+    def _aggregate_models(
+        self, training: Training, replies: Iterable[Message]
+    ) -> ArrayRecord | None:
+        served = training.served_models(replies)
+        if not served:
+            return None
+        training.result.served_slots = tuple(sorted(served))
+        training.result.arrays = mean_of(served)
+        return training.result.arrays
+
+    @property
+    def _current(self) -> Training:
+        if self._training is None:
+            raise PlanError(f"{type(self).__name__} works only inside its start(...).")
+        return self._training
+
+    def _log_start(self, num_rounds: int, initial: ArrayRecord) -> None:
+        log(INFO, "Starting %s strategy:", type(self).__name__)
+        log(INFO, "\t├── Number of rounds: %d", num_rounds)
+        size = sum(len(array.data) for array in initial.values()) / 1024**2
+        log(INFO, "\t├── ArrayRecord (%.2f MB)", size)
+        self.summary()
+
+
+def _check_arguments(num_rounds: int, timeout: float, initial: ArrayRecord) -> None:
+    if num_rounds < 0:
+        raise PlanError(f"num_rounds is {num_rounds}, allowed is 0 or more.")
+    if not timeout > 0:
+        raise PlanError(f"timeout is {timeout}, allowed is more than 0 seconds.")
+    if not initial:
+        raise ModelError("initial_arrays is empty; give ArrayRecord(model.state_dict()).")
+    check_finite({name: array.numpy() for name, array in initial.items()}, "initial_arrays")
+
+
+def _brief(metrics: MetricRecord | None, distance: float | None) -> str:
+    parts = [f"{k}: {v:.4g}" for k, v in (metrics or {}).items() if isinstance(v, int | float)]
+    if distance is not None:
+        parts.append(f"consensus distance: {distance:.3g}")
+    return ", ".join(parts)
+
+
+def _log_end(result: GossipResult, seconds: float) -> None:
+    log(INFO, "")
+    log(INFO, "Strategy execution finished in %.2fs", seconds)
+    log(INFO, "")
+    log(INFO, "Final results:")
+    for line in io.StringIO(str(result)):
+        log(INFO, "\t%s", line.strip("\n"))

@@ -1,0 +1,70 @@
+"""Sending messages and collecting replies, without waiting for the dead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+__all__ = ["exchange", "push"]
+
+_FAST_S, _SLOW_S = 0.02, 0.5
+"""Bounds of the pause between two looks for replies; it grows while nothing comes."""
+
+
+def push(grid: Grid, messages: Sequence[Message]) -> dict[str, Message]:
+    """Push the messages and return them by id; one that Flower refuses is left out."""
+    accepted = set(grid.push_messages(messages)) if messages else set()
+    return {m.metadata.message_id: m for m in messages if m.metadata.message_id in accepted}
+
+
+def exchange(
+    grid: Grid,
+    messages: Sequence[Message],
+    timeout_s: float,
+    given_up: Callable[[Message], bool] = lambda _: False,
+    grace_s: float = 0.0,
+    on_reply: Callable[[Message], None] = lambda _: None,
+) -> list[Message]:
+    """Push the messages and return the replies that come in time, in order of arrival.
+
+    Parameters
+    ----------
+    timeout_s : float
+        Deadline for all of them.
+    given_up : callable
+        Whether nobody expects a reply to this message any more (its node was reported dead by
+        its neighbours, say).
+    grace_s : float
+        How much longer to wait once only such messages are outstanding.
+    on_reply : callable
+        Called with each reply as it comes.
+    """
+    outstanding = push(grid, messages)
+    replies: list[Message] = []
+    deadline = time.monotonic() + timeout_s
+    all_given_up_at: float | None = None
+    pause = _FAST_S
+    while outstanding and time.monotonic() < deadline:
+        fresh = list(grid.pull_messages(list(outstanding)))
+        for reply in fresh:
+            outstanding.pop(reply.metadata.reply_to_message_id, None)
+            on_reply(reply)
+        replies += fresh
+        if not outstanding:
+            break
+        if _all(given_up, outstanding.values()):
+            all_given_up_at = all_given_up_at or time.monotonic()
+            if time.monotonic() - all_given_up_at >= grace_s:
+                break
+        else:
+            all_given_up_at = None
+        pause = _FAST_S if fresh else min(_SLOW_S, pause * 1.3)
+        time.sleep(pause)
+    return replies
+
+
+def _all(condition: Callable[[Message], bool], messages: Iterable[Message]) -> bool:
+    return all(condition(message) for message in messages)

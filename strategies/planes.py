@@ -1,0 +1,91 @@
+"""The peer plane of a training: where each node's models are served.
+
+In a deployment every SuperNode has a peer of its own. In Flower's simulation the ServerApp
+embeds one gRPC peer host for all virtual nodes; in this process, one in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..server_free.errors import RosterError
+from ..server_free.models import Model
+from ..server_free.peers.memory import MemoryHost
+from .roster import Member
+
+if TYPE_CHECKING:
+    from ..server_free.peers.host import PeerHost
+
+__all__ = ["Plane", "open_plane"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """How clients reach the mailboxes.
+
+    ``local`` is the embedded host's address or "" when each client has its own peer;
+    ``sequential`` says that clients may run one after another, so that a message must
+    carry one round.
+    """
+
+    kind: str
+    local: str
+    addresses: tuple[str, ...]
+    sequential: bool
+    host: MemoryHost | PeerHost | None = None
+
+
+@contextmanager
+def open_plane(
+    members: Sequence[Member], training: str, key: bytes, initial: Model
+) -> Iterator[Plane]:
+    """Open the plane that fits the members' introductions; an embedded host has the initial."""
+    if any(member.intro.peer for member in members):
+        yield _deployed(members)
+        return
+    with _embedded_host(members) as (kind, host):
+        host.open(training, key)
+        host.put_initial(training, initial)
+        yield Plane(kind, host.local_address, (host.address,), sequential=True, host=host)
+
+
+def _deployed(members: Sequence[Member]) -> Plane:
+    for index, member in enumerate(members):
+        if not member.intro.peer:
+            raise RosterError(_no_peer(index, member))
+    addresses = tuple(member.intro.peer for member in members)
+    return Plane("deployment", "", addresses, sequential=False)
+
+
+@contextmanager
+def _embedded_host(members: Sequence[Member]) -> Iterator[tuple[str, MemoryHost | PeerHost]]:
+    here = (socket.gethostname(), os.getpid())
+    if all((m.intro.host, m.intro.process) == here for m in members):
+        with MemoryHost() as memory:
+            yield "in-process", memory
+        return
+    for index, member in enumerate(members):
+        if not member.intro.simulated:
+            raise RosterError(_no_peer(index, member))
+        if member.intro.host != here[0]:
+            raise RosterError(
+                f"node {index} is simulated on machine {member.intro.host!r}, the ServerApp runs "
+                f"on {here[0]!r}; a simulation must stay on one machine."
+            )
+    from ..server_free.peers.host import PeerHost  # only a simulation serves gRPC from here
+
+    with PeerHost() as host:
+        yield "simulation", host
+
+
+def _no_peer(index: int, member: Member) -> str:
+    return (
+        f"node {index} ({member.identity}) has no gossip-peer in its node-config; start its "
+        "SuperNode with 'flwr-gossip supernode ... -- <flower-supernode options>', or start "
+        "'flwr-gossip peer' and give --node-config 'gossip-peer=\"unix:PATH\"'."
+    )

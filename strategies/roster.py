@@ -1,0 +1,177 @@
+"""Who takes part: the nodes that answered, in a fixed order, each with an identity."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from logging import INFO
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+from flwr.supercore import log
+
+from ..server_free.errors import GossipError, ModError, RosterError
+from ..server_free.orders import RECORD, Hello, Introduction, read
+from .exchange import push
+
+__all__ = ["Member", "assemble", "hello", "introduction", "ordered"]
+
+_DEFAULT_MINIMUM = 2
+_AWAY = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE}
+_NO_MOD = (
+    "Its ClientApp must be made with ClientApp(mods=[gossip_mod]) "
+    "(from flwr_gossip.clients import gossip_mod), gossip_mod first."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One node: its Flower node id and how it introduced itself."""
+
+    node_id: int
+    intro: Introduction
+
+    @property
+    def identity(self) -> str:
+        """What stays the same when the node comes back under another Flower node id."""
+        return self.intro.name or f"partition-id {self.intro.partition}"
+
+
+def hello(node_id: int) -> Message:
+    """Return the first message to a node."""
+    record = ConfigRecord(Hello().to_values())
+    return Message(RecordDict({RECORD: record}), node_id, MessageType.TRAIN)
+
+
+def introduction(reply: Message) -> Introduction | None:
+    """Return the introduction in a reply to :func:`hello`; None when the node is not there.
+
+    Raises ``ModError`` or ``RosterError`` with what the node's owner has to do.
+    """
+    node = f"Flower node {reply.metadata.src_node_id}"
+    if reply.has_error():
+        if reply.error.code in _AWAY:
+            return None
+        raise ModError(f"{node} failed at first contact: {reply.error.reason}. {_NO_MOD}")
+    if RECORD not in reply.content.config_records:
+        raise ModError(f"{node} answered without gossip_mod. {_NO_MOD}")
+    intro = read(Introduction, dict(reply.content.config_records[RECORD]), node)
+    if intro.failure:
+        raise RosterError(f"{node} cannot take part: {intro.failure}")
+    return intro
+
+
+@dataclass(slots=True)
+class _Gathering:
+    """The nodes met so far."""
+
+    grid: Grid
+    minimum: int | None
+    members: dict[int, Member] = field(default_factory=dict)
+    waiting: dict[str, Message] = field(default_factory=dict)
+    asked: set[int] = field(default_factory=set)
+
+    def look(self) -> None:
+        """Greet new nodes and take in the answers that are there."""
+        fresh = [node for node in self.grid.get_node_ids() if node not in self.asked]
+        self.asked.update(fresh)
+        self.waiting |= push(self.grid, [hello(node) for node in fresh])
+        for reply in self.grid.pull_messages(list(self.waiting)) if self.waiting else ():
+            del self.waiting[reply.metadata.reply_to_message_id]
+            intro = introduction(reply)
+            node_id = reply.metadata.src_node_id
+            if intro is not None:
+                self.members[node_id] = Member(node_id, intro)
+
+    @property
+    def required(self) -> int:
+        """How many nodes to wait for, as far as one can tell now."""
+        announced = [m.intro.num_partitions for m in self.members.values()]
+        known = max(announced, default=-1)
+        return self.minimum or (known if known > 0 else _DEFAULT_MINIMUM)
+
+    @property
+    def complete(self) -> bool:
+        """Whether enough nodes are there and no connected one still has to answer."""
+        return len(self.members) >= self.required and not self.waiting
+
+
+def assemble(grid: Grid, minimum: int | None, timeout_s: float) -> list[Member]:
+    """Return the members in the order of their identities, once enough nodes are there.
+
+    Raises ``RosterError`` after ``timeout_s`` seconds with too few nodes, and at once for
+    missing, doubled or non-contiguous identities and for clients without the mod.
+    """
+    gathering = _Gathering(grid, minimum)
+    deadline = time.monotonic() + timeout_s
+    told = -1
+    while True:
+        gathering.look()
+        if gathering.complete:
+            break
+        if time.monotonic() >= deadline:
+            if len(gathering.members) >= gathering.required:
+                break
+            raise _too_few(gathering, timeout_s)
+        if len(gathering.members) != told:
+            told = len(gathering.members)
+            log(INFO, "Waiting for nodes: %d of %d are ready.", told, gathering.required)
+        time.sleep(0.1)
+    return ordered(gathering.members.values())
+
+
+def _too_few(gathering: _Gathering, timeout_s: float) -> GossipError:
+    silent = sorted(m.metadata.dst_node_id for m in gathering.waiting.values())
+    return RosterError(
+        f"{len(gathering.members)} node(s) were ready after join_timeout={timeout_s:g} s, "
+        f"{gathering.required} are needed (min_available_nodes); connected but silent: "
+        f"{silent or 'none'}. Start more SuperNodes, lower min_available_nodes or raise "
+        "join_timeout."
+    )
+
+
+def ordered(members: Iterable[Member]) -> list[Member]:
+    """Return the members sorted by identity; ``RosterError`` names what is wrong with those."""
+    found = list(members)
+    named = [member for member in found if member.intro.name]
+    if named and len(named) < len(found):
+        others = [m.node_id for m in found if not m.intro.name]
+        raise RosterError(
+            f"some nodes have a peer-name in their node-config, but Flower node(s) {others} have "
+            "none; give all a peer-name, or none (then partition-id counts)."
+        )
+    _check_unique(found)
+    if named:
+        return sorted(found, key=lambda member: member.intro.name)
+    return _by_partition(found)
+
+
+def _check_unique(members: Sequence[Member]) -> None:
+    counts = Counter(member.identity for member in members)
+    for identity, count in counts.items():
+        if count > 1 and not identity.endswith(" -1"):
+            nodes = [m.node_id for m in members if m.identity == identity]
+            raise RosterError(
+                f"{identity} is claimed by {count} nodes (Flower nodes {nodes}); every node "
+                "needs a partition-id or peer-name of its own in its node-config."
+            )
+
+
+def _by_partition(members: Sequence[Member]) -> list[Member]:
+    nameless = [member.node_id for member in members if member.intro.partition < 0]
+    if nameless:
+        raise RosterError(
+            f"Flower node(s) {nameless} have no identity; start each SuperNode with --node-config "
+            "'partition-id=I num-partitions=N' (I from 0 to N-1) or 'peer-name=\"NAME\"'."
+        )
+    by_id = {member.intro.partition: member for member in members}
+    gaps = sorted(set(range(len(members))) - by_id.keys())
+    if gaps:
+        raise RosterError(
+            f"partition-id {gaps[0]} is missing among {len(members)} nodes, which have "
+            f"{sorted(by_id)}; allowed is 0..{len(members) - 1} without gaps."
+        )
+    return [by_id[index] for index in range(len(members))]
