@@ -20,6 +20,8 @@ from flwr.supercore import log
 from ..server_free.errors import ModelError, PlanError
 from ..server_free.models import check_finite
 from ..server_free.plans import Plan
+from .attendance import Attendance
+from .dispatch import Dispatch
 from .metrics import evaluate_metrics, train_metrics
 from .pacing import Pacer
 from .planes import Plane, open_plane
@@ -104,16 +106,7 @@ class Decentralized(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Return the messages of the segment that starts with ``server_round``."""
-        training = self._current
-        last = training.pacer.last_round(server_round)
-        ends = training.is_stop(last) and not training.plane.sequential
-        return training.segment_messages(
-            server_round,
-            last,
-            config,
-            sketch=ends,
-            collect=ends and training.wants_models(last),
-        )
+        return self._current.segment(server_round, config)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -130,7 +123,7 @@ class Decentralized(Strategy):
         for round, records in training.metrics_by_round(replies).items():
             last = aggregate(records, self.settings.weighted_by_key)
             training.result.train_metrics_clientapp[round] = last
-        return self._aggregate_models(training, replies), last
+        return self._aggregate_models(training, training.last, replies), last
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -138,7 +131,8 @@ class Decentralized(Strategy):
         """Return the messages that ask the sampled nodes to evaluate a mixed model."""
         if self.settings.fraction_evaluate == 0.0:
             return []
-        return self._current.evaluation_messages(server_round, config)
+        training = self._current
+        return training.dispatch.evaluate(training.plan, server_round, config)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -176,29 +170,27 @@ class Decentralized(Strategy):
         self, grid: Grid, initial: ArrayRecord, num_rounds: int, timeout: float, serving: bool
     ) -> Iterator[Training]:
         members = assemble(grid, self.settings.min_available_nodes, self.settings.join_timeout)
-        plan = self.plan(len(members), num_rounds)
+        self.plan(len(members), num_rounds)  # before a host is opened: does the topology fit?
         training_id, key = secrets.token_hex(16), secrets.token_bytes(32)
         model = {name: array.numpy() for name, array in initial.items()}
         with open_plane(members, training_id, key, model) as plane:
             log(INFO, "%d nodes, runtime: %s", len(members), plane.kind)
+            attendance = Attendance(grid, members)
             training = Training(
-                settings=self.settings,
-                grid=grid,
-                plane=plane,
-                members=members,
-                plan=plan,
-                initial=initial,
-                id=training_id,
-                key=key,
-                timeout_s=timeout,
-                serving=serving,
+                plan=self.plan(len(members), num_rounds),
+                attendance=attendance,
+                dispatch=Dispatch(
+                    self.settings, attendance, plane, initial, training_id, key, timeout
+                ),
                 pacer=self._pacer(num_rounds, timeout, serving, plane),
+                serving=serving,
             )
             self._training = training
             try:
                 yield training
             finally:
                 training.result.plan = training.plan
+                training.result.failures = attendance.failures
                 self._training = None
 
     def _pacer(self, num_rounds: int, timeout: float, serving: bool, plane: Plane) -> Pacer:
@@ -216,7 +208,7 @@ class Decentralized(Strategy):
         evaluate_fn: EvaluateFn | None,
     ) -> None:
         num_rounds = training.plan.num_rounds
-        first, arrays = 1, training.initial
+        first, arrays = 1, training.dispatch.initial
         training.result.arrays = arrays
         while first <= num_rounds:
             arrays, last = self._run_segment(training, first, arrays, train)
@@ -228,18 +220,17 @@ class Decentralized(Strategy):
     def _run_segment(
         self, training: Training, first: int, arrays: ArrayRecord, config: ConfigRecord
     ) -> tuple[ArrayRecord, int]:
-        training.greet_absent()
-        messages = list(self.configure_train(first, arrays, config, training.grid))
-        last = training.pacer.last_round(first)
+        training.take_back()
+        grid = training.attendance.grid
+        messages = list(self.configure_train(first, arrays, config, grid))
+        last = training.last
         replies = training.exchange(messages)
         if first == 1:
             training.check_reachable()
-        training.pacer.measured(
-            last - first + 1, max((r.seconds for r in training.reports.values()), default=0.0)
-        )
+        training.pacer.measured(last - first + 1, training.slowest_s())
         mean, metrics = self.aggregate_train(first, replies)
-        training.check_alive()
-        if training.is_stop(last) and training.plane.sequential:
+        training.attendance.check_alive()
+        if training.is_stop(last) and training.sequential:
             mean = self._mix_after(training, last, config)
         distance = training.consensus_distance()
         if distance is not None:
@@ -249,19 +240,18 @@ class Decentralized(Strategy):
 
     def _mix_after(self, training: Training, last: int, config: ConfigRecord) -> ArrayRecord | None:
         """Ask the holders to mix once more, where they could not do so inside the segment."""
-        messages = training.segment_messages(
-            last + 1, last, config, sketch=True, collect=training.wants_models(last)
-        )
-        return self._aggregate_models(training, training.exchange(messages))
+        replies = training.exchange(training.mix_after(last, config))
+        return self._aggregate_models(training, last, replies)
 
     def _run_evaluation(
         self, training: Training, round: int, arrays: ArrayRecord, config: ConfigRecord
     ) -> None:
-        messages = list(self.configure_evaluate(round, arrays, config, training.grid))
+        grid = training.attendance.grid
+        messages = list(self.configure_evaluate(round, arrays, config, grid))
         if not messages:
             return
         metrics = self.aggregate_evaluate(round, training.exchange(messages))
-        training.check_alive()
+        training.attendance.check_alive()
         if metrics is None:
             log(WARNING, "no node evaluated after round %d.", round)
         else:
@@ -278,9 +268,9 @@ class Decentralized(Strategy):
             self._current.result.evaluate_metrics_serverapp[round] = metrics
 
     def _aggregate_models(
-        self, training: Training, replies: Iterable[Message]
+        self, training: Training, round: int, replies: Iterable[Message]
     ) -> ArrayRecord | None:
-        served = training.served_models(replies)
+        served = training.served_models(round, replies)
         if not served:
             return None
         training.result.served_slots = tuple(sorted(served))
