@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from flwr_gossip.server_free.peers.host import PeerHost
 from flwr_gossip.server_free.peers.links import Membership, PeerLink, connect
 from flwr_gossip.server_free.peers.memory import MemoryHost
 
 KEY = b"k" * 32
-HOSTS: dict[str, Callable[..., Any]] = {"memory": MemoryHost}
+HOSTS: dict[str, Callable[..., Any]] = {"grpc": PeerHost, "memory": MemoryHost}
 
 
 @pytest.fixture(params=sorted(HOSTS))

@@ -1,0 +1,177 @@
+"""One fetch over gRPC: it listens for signs of life, retries, and says why it gave up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from ..codecs import CHUNK_BYTES, Decoder
+from ..errors import WireError
+from ..models import Model
+from . import frames
+from . import peer_pb2 as pb
+from .links import Membership, Missing
+from .training import Absent, NotReady
+from .waiting import Wait
+
+__all__ = ["Fetch"]
+
+FIRST_RETRY_S, LAST_RETRY_S = 0.05, 1.0
+TRANSFERS = 2
+"""How often a model may begin to come: a connection that breaks half-way is tried once more."""
+PROBE_S = 1.0
+"""How long a holder that is known to be missing may take to say that it has the model."""
+REFUSALS = {
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.UNIMPLEMENTED,
+}
+
+
+@dataclass(slots=True)
+class Fetch:
+    """Fetches one model.
+
+    Parameters
+    ----------
+    stub : PeerStub
+        The holder's peer.
+    membership : Membership
+        Who asks.
+    wait : Wait
+        What is asked, where, and how long it may take.
+    max_bytes : int
+        The largest model accepted.
+    learn : Callable[[Mapping[int, str]], None]
+        Told what the peer says about missing nodes.
+    """
+
+    stub: Any
+    membership: Membership
+    wait: Wait
+    max_bytes: int
+    learn: Callable[[Mapping[int, str]], None]
+    transfers: int = 0
+    receiving: bool = False
+    answered: bool = False
+    nbytes: int = 0
+    problem: str = ""
+
+    async def patiently(self) -> Model | Missing:
+        """Return the model, or why it did not come within the patience."""
+        retry_s = FIRST_RETRY_S
+        while True:
+            try:
+                return await self._attempt()
+            except TimeoutError:
+                return self._silent()
+            except WireError as error:
+                problem = self._damaged(str(error))
+            except grpc.aio.AioRpcError as error:
+                problem = self._judge(error)
+            if problem is not None:
+                return problem
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, LAST_RETRY_S)
+
+    async def probe(self) -> Model | None:
+        """Return the model if the peer has it right now."""
+        call = self._call()
+        try:
+            limit = min(PROBE_S, self.wait.patience.silence_s)
+            frame = await asyncio.wait_for(call.read(), limit)
+            self.answered = True
+            if frame is grpc.aio.EOF or frame.WhichOneof("frame") != "header":
+                return None
+            return await self._receive(call, frame.header)
+        except (TimeoutError, WireError, grpc.aio.AioRpcError):
+            return None
+        finally:
+            call.cancel()
+
+    def _call(self) -> Any:
+        """Begin an attempt; its deadline is one that slow but steady transfers never reach."""
+        patience = self.wait.patience
+        longest = patience.ceiling_s + patience.silence_s * (2 + self.max_bytes / CHUNK_BYTES)
+        request = frames.fetch_request(self.membership, self.wait.id, patience.silence_s)
+        return self.stub.Fetch(request, timeout=longest)
+
+    async def _attempt(self) -> Model | Missing:
+        call = self._call()
+        try:
+            while True:
+                frame = await self._next(call)
+                if frame is grpc.aio.EOF:
+                    raise WireError("the peer ended the stream without an answer")
+                self.learn(frame.known_missing)
+                kind = frame.WhichOneof("frame")
+                if kind == "header":
+                    return await self._receive(call, frame.header)
+                if (missing := self._hear(kind, frame)) is not None:
+                    return missing
+        finally:
+            call.cancel()
+
+    def _hear(self, kind: str | None, frame: pb.FetchFrame) -> Missing | None:
+        """Note a sign of life; return why not to wait on."""
+        now = time.monotonic()
+        if kind == "absent":
+            return self.wait.absent(Absent(frame.absent.kind, frame.absent.reason))
+        if kind != "not_ready":
+            raise WireError(f"the peer sent a frame of kind {kind} out of order")
+        self.problem = ""
+        state = NotReady(frame.not_ready.started, frame.not_ready.round, {})
+        self.wait.hear(state, now)
+        return self.wait.overdue(state, now)
+
+    async def _next(self, call: Any) -> Any:
+        """Return the next frame; raises ``TimeoutError`` when the silence has lasted too long."""
+        silent_at = self.wait.heard + self.wait.patience.silence_s
+        return await asyncio.wait_for(call.read(), max(0.01, silent_at - time.monotonic()))
+
+    async def _receive(self, call: Any, header: pb.Header) -> Model:
+        self.transfers += 1
+        self.receiving = True
+        try:
+            decoder = Decoder(frames.from_tensors(header), header.nbytes, self.max_bytes)
+            while (frame := await self._next(call)) is not grpc.aio.EOF:
+                self.wait.heard = time.monotonic()
+                decoder.feed(frames.from_chunk(frame.chunk))
+            self.nbytes = header.nbytes
+            return decoder.finish()
+        except grpc.aio.AioRpcError as error:
+            raise WireError(f"the stream broke: {_detail(error)}") from None
+        finally:
+            self.receiving = False
+
+    def _judge(self, error: grpc.aio.AioRpcError) -> Missing | None:
+        """Return why to give up after a failed attempt, None to try again."""
+        if error.code() in REFUSALS:
+            return self.wait.missing("refused", f"refuses: {error.details()}")
+        now = time.monotonic()
+        if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:  # it lives, but is overrun
+            self.wait.heard = now
+            return self.wait.overdue(NotReady(False, 0, {}), now)
+        self.problem = _detail(error)
+        if now < self.wait.heard + self.wait.patience.silence_s:
+            return None
+        return self.wait.unreachable(self.problem)
+
+    def _silent(self) -> Missing:
+        return self.wait.unreachable(self.problem) if self.problem else self.wait.silent()
+
+    def _damaged(self, what: str) -> Missing | None:
+        if 0 < self.transfers < TRANSFERS:
+            return None
+        return self.wait.missing("damaged", f"sent a damaged model: {what}")
+
+
+def _detail(error: grpc.aio.AioRpcError) -> str:
+    return f"{error.code().name.lower().replace('_', ' ')}: {error.details()}"

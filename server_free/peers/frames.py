@@ -1,0 +1,143 @@
+"""Between the messages of peer.proto and our own values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from ..codecs import Chunk, EncodedModel
+from ..models import TensorSpec
+from . import peer_pb2 as pb
+from .links import PROTOCOL, Membership, ModelId, PeerInfo, TlsFiles
+from .tokens import fingerprint, make_nonce, make_token
+from .training import Absent, NotReady, Ready
+
+__all__ = [
+    "CHANNEL_OPTIONS",
+    "absent_frame",
+    "chunk_frame",
+    "fetch_request",
+    "from_chunk",
+    "from_description",
+    "from_id",
+    "from_tensors",
+    "header_frame",
+    "not_ready_frame",
+    "publish_frames",
+    "to_description",
+]
+
+MAX_MESSAGE_BYTES = 16 << 20
+"""A chunk is far smaller; the header of a model with 100,000 tensors still fits."""
+CHANNEL_OPTIONS = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+)
+
+
+def from_id(id: pb.ModelId) -> ModelId:
+    """Return the id; raises ``ValueError`` for one that cannot be."""
+    return ModelId(id.round, id.slot, id.node)
+
+
+def _id(id: ModelId) -> pb.ModelId:
+    return pb.ModelId(round=id.round, slot=id.slot, node=id.node)
+
+
+def from_tensors(header: pb.Header) -> tuple[TensorSpec, ...]:
+    """Return the specs a header claims, unchecked."""
+    return tuple(TensorSpec(t.name, tuple(t.shape), t.dtype) for t in header.tensors)
+
+
+def _header(model: EncodedModel) -> pb.Header:
+    tensors = (pb.Tensor(name=t.name, dtype=t.dtype, shape=t.shape) for t in model.tensors)
+    return pb.Header(nbytes=model.nbytes, tensors=tensors)
+
+
+def from_chunk(chunk: pb.Chunk) -> Chunk:
+    """Return the chunk, unchecked."""
+    return Chunk(chunk.data, chunk.crc32)
+
+
+# ----- fetch
+
+
+def fetch_request(membership: Membership, id: ModelId, silence_s: float) -> pb.FetchRequest:
+    """Return a request with a fresh nonce and its token."""
+    key, nonce = membership.key, make_nonce()
+    return pb.FetchRequest(
+        protocol=PROTOCOL,
+        training=membership.training,
+        id=_id(id),
+        requester=membership.node,
+        segment=membership.segment,
+        silence_s=silence_s,
+        run=fingerprint(key),
+        nonce=nonce,
+        token=make_token(key, membership.training, id, membership.node, nonce),
+    )
+
+
+def not_ready_frame(answer: NotReady) -> pb.FetchFrame:
+    """Return a sign of life."""
+    state = pb.NotReady(started=answer.started, round=answer.round)
+    return pb.FetchFrame(not_ready=state, known_missing=answer.known_missing)
+
+
+def absent_frame(answer: Absent) -> pb.FetchFrame:
+    """Return the frame of a model that will not come."""
+    return pb.FetchFrame(absent=pb.Absent(kind=answer.kind, reason=answer.reason))
+
+
+def header_frame(answer: Ready) -> pb.FetchFrame:
+    """Return the frame that opens a model."""
+    return pb.FetchFrame(header=_header(answer.model), known_missing=answer.known_missing)
+
+
+def chunk_frame(chunk: Chunk) -> pb.FetchFrame:
+    """Return the frame of a chunk."""
+    return pb.FetchFrame(chunk=pb.Chunk(data=chunk.data, crc32=chunk.crc32))
+
+
+# ----- publish
+
+
+def publish_frames(
+    membership: Membership, id: ModelId, model: EncodedModel, readers: Iterable[int]
+) -> Iterator[pb.PublishFrame]:
+    """Yield the frames that publish ``model``."""
+    header = pb.PublishHeader(
+        training=membership.training,
+        id=_id(id),
+        readers=sorted(readers),
+        segment=membership.segment,
+        header=_header(model),
+    )
+    yield pb.PublishFrame(header=header)
+    for chunk in model.chunks:
+        yield pb.PublishFrame(chunk=pb.Chunk(data=chunk.data, crc32=chunk.crc32))
+
+
+# ----- describe
+
+
+def to_description(info: PeerInfo) -> pb.DescribeReply:
+    """Return what a peer tells its local client about itself."""
+    files = info.tls_files
+    paths: Mapping[str, str] = {}
+    if files is not None:
+        paths = {
+            "certfile": files.certfile,
+            "keyfile": files.keyfile,
+            "ca_certfile": files.ca_certfile or "",
+        }
+    return pb.DescribeReply(
+        address=info.address, version=info.version, protocol=info.protocol, tls=info.tls, **paths
+    )
+
+
+def from_description(reply: pb.DescribeReply) -> PeerInfo:
+    """Return what a peer told about itself."""
+    files = None
+    if reply.tls:
+        files = TlsFiles(reply.certfile, reply.keyfile, reply.ca_certfile or None)
+    return PeerInfo(reply.address, reply.version, reply.protocol, reply.tls, files)

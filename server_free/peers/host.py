@@ -1,0 +1,198 @@
+"""The peer of a machine: gRPC servers on the network and on a local socket, one mailbox."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any, Self
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from ..errors import PeerError
+from ..orders import plugin_version
+from . import peer_pb2 as pb
+from .addresses import HostPort, SocketFolder, check_unix_path, parse_host_port
+from .base_host import BaseHost
+from .frames import CHANNEL_OPTIONS
+from .links import PROTOCOL, PeerInfo, TlsFiles
+from .local_service import LocalService
+from .loops import LoopThread
+from .mailbox import DEFAULT_MAX_BYTES
+from .network_service import NetworkService
+from .peer_pb2_grpc import add_LocalPeerServicer_to_server, add_PeerServicer_to_server
+from .tls import check_files, server_credentials
+
+__all__ = ["PeerHost"]
+
+START_S = 20.0
+STOP_S = 10.0
+GRACE_S = 0.5
+# Without so_reuseport=0 a second peer on the same port starts and steals half of the requests.
+SERVER_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0))
+
+
+class PeerHost(BaseHost):
+    """Serves the models of the clients on this machine to the peers of others.
+
+    Parameters
+    ----------
+    listen : str (default: "127.0.0.1:0")
+        ``HOST:PORT`` of the network side; port 0 is any free one.
+    advertise : str | None (default: None)
+        ``HOST:PORT`` under which others reach it; what it listens on if None. Needed where
+        ``listen`` names all interfaces. Port 0 is the port it listens on.
+    local : str | None (default: None)
+        Where clients of this machine reach it: ``unix:PATH``, or ``HOST:PORT`` of a loopback
+        interface; a socket in a fresh folder that only this user enters if None.
+    tls : TlsFiles | None (default: None)
+        Certificates; without them everything on the network is in plain text.
+    max_bytes : int (default: 4 GiB)
+        The most that all models together may have.
+
+    Raises
+    ------
+    ValueError
+        If an address or a file is no good; the text names it.
+    PeerError
+        From :meth:`start`, if an address cannot be listened on.
+    """
+
+    def __init__(
+        self,
+        listen: str = "127.0.0.1:0",
+        advertise: str | None = None,
+        local: str | None = None,
+        tls: TlsFiles | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> None:
+        super().__init__(max_bytes)
+        self._listen = parse_host_port(listen, "listen")
+        self._advertise = _advertised(self._listen, advertise)
+        self._local = local
+        self._tls = None if tls is None else check_files(tls)
+        self._loop: LoopThread | None = None
+        self._folder: SocketFolder | None = None
+        self._servers: list[Any] = []
+        self.address = ""
+        self.local_address = ""
+
+    @property
+    def info(self) -> PeerInfo:
+        """What this peer says about itself to its local clients."""
+        has_tls = self._tls is not None
+        return PeerInfo(self.address, plugin_version(), PROTOCOL, has_tls, self._tls)
+
+    def start(self) -> Self:
+        """Listen and serve in the background; returns when both sides answer."""
+        if self._loop is not None:
+            raise PeerError("this peer host is already started")
+        self._loop = LoopThread.acquire()
+        try:
+            self._loop.run(self._start(), START_S)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop serving; running fetches are cut off after half a second."""
+        if self._loop is None:
+            return
+        loop, self._loop = self._loop, None
+        try:
+            with suppress(TimeoutError):
+                loop.run(self._stop(), STOP_S)
+        finally:
+            loop.release()
+            self._remove_socket()
+
+    async def _start(self) -> None:
+        network_service = NetworkService(
+            self.mailbox, bind_requester=self._tls is not None and self._tls.ca_certfile is not None
+        )
+        port = await self._start_network(network_service)
+        advertise = self._advertise
+        self.address = str(HostPort(advertise.host, advertise.port or port))
+        await self._start_local(network_service)
+
+    async def _start_network(self, service: NetworkService) -> int:
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        add_PeerServicer_to_server(service, server)
+        await _add_health(server)
+        port = _bind(server, str(self._listen), "listen", self._tls)
+        self._servers.append(server)
+        await server.start()
+        return port
+
+    async def _start_local(self, service: NetworkService) -> None:
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        address = self._local_target()
+        port = _bind(server, address, "local", None)
+        self._servers.append(server)
+        self.local_address = address
+        if address.startswith("unix:"):
+            os.chmod(address.removeprefix("unix:"), 0o600)
+        else:
+            self.local_address = str(HostPort(parse_host_port(address, "local").host, port))
+        # The own client reads here too, in plain text: nobody else enters.
+        add_PeerServicer_to_server(service, server)
+        add_LocalPeerServicer_to_server(LocalService(self.mailbox, self.info), server)
+        await server.start()
+
+    def _local_target(self) -> str:
+        if self._local is None:
+            self._folder = SocketFolder()
+            return f"unix:{self._folder.socket}"
+        if self._local.startswith("unix:"):
+            return f"unix:{check_unix_path(self._local, 'local')}"
+        address = parse_host_port(self._local, "local")
+        if not address.is_loopback:
+            raise ValueError(
+                f"local is {self._local!r}: who reaches it can write models, so it must be "
+                "unix:PATH or a loopback address such as 127.0.0.1:9401"
+            )
+        return str(address)
+
+    async def _stop(self) -> None:
+        servers, self._servers = self._servers, []
+        for server in servers:
+            await server.stop(GRACE_S)
+
+    def _remove_socket(self) -> None:
+        if self._folder is not None:
+            self._folder.remove()
+            self._folder = None
+        elif self.local_address.startswith("unix:"):
+            with suppress(OSError):
+                os.unlink(self.local_address.removeprefix("unix:"))
+
+
+def _advertised(listen: HostPort, advertise: str | None) -> HostPort:
+    address = listen if advertise is None else parse_host_port(advertise, "advertise")
+    if address.is_wildcard:
+        name, value = ("listen", listen) if advertise is None else ("advertise", advertise)
+        raise ValueError(
+            f"{name} is {str(value)!r}, which is no address that others can dial. Give the one "
+            "they reach this machine at: --advertise HOST:PORT (advertise=...)"
+        )
+    return address
+
+
+def _bind(server: Any, address: str, field: str, tls: TlsFiles | None) -> int:
+    try:
+        if tls is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, server_credentials(tls)))
+    except RuntimeError as error:
+        raise PeerError(
+            f"{field} is {address!r}, which cannot be listened on: the port is taken or the "
+            f"address is not this machine's ({error})"
+        ) from None
+
+
+async def _add_health(server: Any) -> None:
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    for name in ("", pb.DESCRIPTOR.services_by_name["Peer"].full_name):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)

@@ -1,0 +1,146 @@
+"""What a peer serves to the clients on its own machine: everything that writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import wraps
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+
+from ..codecs import Chunk, EncodedModel, check_specs
+from ..errors import MailboxFull, PeerError, WireError
+from . import frames
+from . import peer_pb2 as pb
+from .links import KEY_BYTES, PeerInfo
+from .mailbox import Attachment, Mailbox
+from .peer_pb2_grpc import LocalPeerServicer
+
+__all__ = ["LocalService"]
+
+T = TypeVar("T")
+CRASHED = "its client process ended without a word (it crashed or was killed)"
+CODES = {
+    MailboxFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    WireError: grpc.StatusCode.INVALID_ARGUMENT,
+    PeerError: grpc.StatusCode.FAILED_PRECONDITION,
+    ValueError: grpc.StatusCode.INVALID_ARGUMENT,
+}
+
+
+def _answering(method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+    """Turn our errors into status codes with the error's text."""
+
+    @wraps(method)
+    async def wrapper(self: Any, request: Any, context: grpc.aio.ServicerContext) -> T:
+        try:
+            return await method(self, request, context)
+        except tuple(CODES) as error:
+            await _abort(context, error)
+
+    return wrapper
+
+
+async def _abort(context: grpc.aio.ServicerContext, error: Exception) -> NoReturn:
+    code = next(code for kind, code in CODES.items() if isinstance(error, kind))
+    await context.abort(code, str(error))
+    raise AssertionError("abort always raises")
+
+
+class LocalService(LocalPeerServicer):
+    """Writes the mailbox for the clients of this machine.
+
+    Parameters
+    ----------
+    mailbox : Mailbox
+        The models.
+    info : PeerInfo
+        What clients are told about this peer.
+    """
+
+    def __init__(self, mailbox: Mailbox, info: PeerInfo) -> None:
+        self._mailbox, self._info = mailbox, info
+        self._attachments: dict[int, tuple[Attachment, asyncio.Event]] = {}
+
+    async def Describe(
+        self, request: pb.DescribeRequest, context: grpc.aio.ServicerContext
+    ) -> pb.DescribeReply:
+        """Say who this peer is."""
+        return frames.to_description(self._info)
+
+    @_answering
+    async def Open(
+        self, request: pb.OpenRequest, context: grpc.aio.ServicerContext
+    ) -> pb.OpenReply:
+        """Register a training and the key of its run."""
+        if not request.training or len(request.key) != KEY_BYTES:
+            raise ValueError(f"a training needs a name and a key of {KEY_BYTES} bytes")
+        self._mailbox.open(request.training, request.key, tuple(request.addresses))
+        return pb.OpenReply(
+            peer=frames.to_description(self._info),
+            max_bytes=self._mailbox.max_bytes,
+            known_missing=self._mailbox.known_missing(request.training, request.segment),
+        )
+
+    @_answering
+    async def Attach(self, request: pb.AttachRequest, context: grpc.aio.ServicerContext) -> None:
+        """Hold the stream while the client works; the node is gone when it breaks."""
+        attachment = self._mailbox.attach(request.training, request.node, request.segment)
+        detached = asyncio.Event()
+        self._attachments[attachment.number] = attachment, detached
+        try:
+            await context.write(pb.Attached(attachment=attachment.number))
+            await detached.wait()
+        finally:
+            del self._attachments[attachment.number]
+            self._mailbox.detach(attachment, CRASHED)
+
+    async def Detach(
+        self, request: pb.DetachRequest, context: grpc.aio.ServicerContext
+    ) -> pb.DetachReply:
+        """End an attachment in good order, or with the reason of a failure."""
+        if request.attachment in self._attachments:
+            attachment, detached = self._attachments[request.attachment]
+            failure = request.failure if request.HasField("failure") else None
+            self._mailbox.detach(attachment, failure)
+            detached.set()
+        return pb.DetachReply()
+
+    @_answering
+    async def Publish(
+        self, requests: AsyncIterator[pb.PublishFrame], context: grpc.aio.ServicerContext
+    ) -> pb.PublishReply:
+        """Take a model whole, then put it into the mailbox."""
+        first = await anext(aiter(requests))
+        header = first.header
+        id, tensors = frames.from_id(header.id), frames.from_tensors(header.header)
+        nbytes = header.header.nbytes
+        check_specs(tensors, nbytes, self._mailbox.max_bytes)
+        self._mailbox.check_room(header.training, nbytes)
+        chunks = await _receive(requests, nbytes)
+        model = EncodedModel(tensors, nbytes, chunks)
+        self._mailbox.put(header.training, id, model, header.readers, header.segment)
+        return pb.PublishReply()
+
+    @_answering
+    async def ReportMissing(
+        self, request: pb.ReportMissingRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ReportMissingReply:
+        """Note who is missing."""
+        self._mailbox.report_missing(request.training, request.segment, dict(request.missing))
+        return pb.ReportMissingReply()
+
+
+async def _receive(requests: AsyncIterator[pb.PublishFrame], nbytes: int) -> tuple[Chunk, ...]:
+    """Return the chunks as they come; readers check each one's CRC-32 when they get it."""
+    chunks, received = [], 0
+    async for frame in requests:
+        chunk = frames.from_chunk(frame.chunk)
+        received += len(chunk.data)
+        if received > nbytes:
+            break
+        chunks.append(chunk)
+    if received != nbytes:
+        raise WireError(f"{received} bytes came of a model whose header states {nbytes}")
+    return tuple(chunks)

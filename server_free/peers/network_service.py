@@ -1,0 +1,197 @@
+"""What a peer serves on the network: fetches, and nothing that writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from ..orders import plugin_version
+from . import frames
+from . import peer_pb2 as pb
+from .links import PROTOCOL, ModelId
+from .mailbox import Mailbox
+from .peer_pb2_grpc import PeerServicer
+from .tls import covers
+from .tokens import Nonces, fingerprint, token_is_good
+from .training import Absent, NotReady, Ready
+
+__all__ = ["NetworkService", "Refused"]
+
+MAX_STRANGERS = 256
+"""Fetches that wait for a run this peer does not know: nothing tells them from an attack."""
+STRANGER_WAIT_S = 300.0
+MIN_BEAT_S, USUAL_BEAT_S = 0.05, 1.0
+UNKNOWN_RUN = NotReady(started=False, round=0, known_missing={})
+
+
+class Refused(Exception):
+    """A request that is not served: status code and one sentence."""
+
+    def __init__(self, code: grpc.StatusCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class NetworkService(PeerServicer):
+    """Serves the models of a mailbox to who has the key of their run.
+
+    Parameters
+    ----------
+    mailbox : Mailbox
+        The models.
+    bind_requester : bool
+        Whether a requester must show a certificate for the host it is known under (mutual TLS).
+    """
+
+    def __init__(self, mailbox: Mailbox, *, bind_requester: bool) -> None:
+        self._mailbox = mailbox
+        self._bind_requester = bind_requester
+        self._nonces = Nonces()
+        self._strangers = 0
+
+    async def Fetch(self, request: pb.FetchRequest, context: grpc.aio.ServicerContext) -> None:
+        """Send signs of life till there is an answer, then the answer."""
+        try:
+            await _Fetch(self, request, context).answer()
+        except Refused as refusal:
+            await context.abort(refusal.code, str(refusal))
+
+    @contextmanager
+    def stranger(self) -> Iterator[None]:
+        """Count a fetch that waits for a run this peer does not know."""
+        if self._strangers >= MAX_STRANGERS:
+            raise Refused(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{MAX_STRANGERS} fetches wait here already for runs that are not registered",
+            )
+        self._strangers += 1
+        try:
+            yield
+        finally:
+            self._strangers -= 1
+
+
+class _Fetch:
+    """One request: who asks, for what, and whether it is allowed."""
+
+    def __init__(
+        self,
+        service: NetworkService,
+        request: pb.FetchRequest,
+        context: grpc.aio.ServicerContext,
+    ) -> None:
+        self._service, self._mailbox = service, service._mailbox
+        self._request, self._context = request, context
+        self._id = _checked_id(request)
+        self._beat_s = max(MIN_BEAT_S, min(USUAL_BEAT_S, request.silence_s / 4))
+        self._admitted_by: bytes | None = None
+
+    async def answer(self) -> None:
+        """Write frames till the model has been sent or will not come."""
+        answer = await self._settled()
+        if isinstance(answer, Absent):
+            await self._context.write(frames.absent_frame(answer))
+            return
+        await self._context.write(frames.header_frame(answer))
+        for chunk in answer.model.chunks:
+            await self._context.write(frames.chunk_frame(chunk))
+        request = self._request
+        self._mailbox.delivered(request.training, self._id, request.requester)
+
+    async def _settled(self) -> Ready | Absent:
+        """Wait, giving signs of life, for the answer."""
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        with self._mailbox.watch(self._request.training, self._id.node, wake):
+            if not self._is_admitted():
+                await self._be_a_stranger(changed)
+            while isinstance(answer := self._look(), NotReady):
+                await self._beat(answer, changed)
+        return answer
+
+    async def _be_a_stranger(self, changed: asyncio.Event) -> None:
+        """Wait, within a cap, till the run is registered here."""
+        clock = asyncio.get_running_loop().time
+        ends = clock() + STRANGER_WAIT_S
+        with self._service.stranger():
+            while not self._is_admitted():
+                if clock() > ends:
+                    raise Refused(
+                        grpc.StatusCode.UNAVAILABLE,
+                        f"the run was not registered here within {STRANGER_WAIT_S:g} s",
+                    )
+                await self._beat(UNKNOWN_RUN, changed)
+
+    async def _beat(self, answer: NotReady, changed: asyncio.Event) -> None:
+        """Give a sign of life, then sleep till something changes, at most a beat."""
+        await self._context.write(frames.not_ready_frame(answer))
+        try:
+            await asyncio.wait_for(changed.wait(), self._beat_s)
+        except TimeoutError:
+            return
+        changed.clear()
+
+    def _look(self) -> Ready | NotReady | Absent:
+        if not self._is_admitted():  # the training was closed or resumed with another key meanwhile
+            return UNKNOWN_RUN
+        request = self._request
+        return self._mailbox.look(request.training, self._id, request.requester, request.segment)
+
+    def _is_admitted(self) -> bool:
+        """Return whether the run is registered; raises ``Refused`` if the request is not good."""
+        request = self._request
+        key = self._mailbox.key(request.training)
+        if key is None or fingerprint(key) != request.run:
+            return False
+        if self._admitted_by != key:
+            self._check_token(key)
+            self._check_certificate()
+            self._admitted_by = key
+        return True
+
+    def _check_token(self, key: bytes) -> None:
+        request = self._request
+        nonce, requester = request.nonce, request.requester
+        good = token_is_good(request.token, key, request.training, self._id, requester, nonce)
+        if not good:
+            raise Refused(grpc.StatusCode.PERMISSION_DENIED, "the token is not good for this")
+        if not self._service._nonces.use(key, nonce):
+            raise Refused(grpc.StatusCode.PERMISSION_DENIED, "the token was used before")
+
+    def _check_certificate(self) -> None:
+        """Under mutual TLS nobody reads in the name of a node on another host."""
+        if not self._service._bind_requester:
+            return
+        addresses = self._mailbox.addresses(self._request.training)
+        requester = self._request.requester
+        if not addresses:
+            return
+        if len(addresses) > 1 and not 0 <= requester < len(addresses):
+            raise Refused(grpc.StatusCode.PERMISSION_DENIED, f"there is no node {requester}")
+        address = addresses[requester] if len(addresses) > 1 else addresses[0]
+        names = self._context.auth_context().get("x509_subject_alternative_name", ())
+        if not covers(names, address):
+            raise Refused(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"the certificate shown is not one for node {requester} at {address}; it needs "
+                "that host as a subject alternative name",
+            )
+
+
+def _checked_id(request: pb.FetchRequest) -> ModelId:
+    if request.protocol != PROTOCOL:
+        raise Refused(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            f"it speaks protocol {PROTOCOL} (flwr-gossip {plugin_version()}) and was asked in "
+            f"protocol {request.protocol}; install the same version on all nodes",
+        )
+    try:
+        return frames.from_id(request.id)
+    except ValueError as error:
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None

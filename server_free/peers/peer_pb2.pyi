@@ -1,0 +1,227 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ModelId(_message.Message):
+    __slots__ = ("round", "slot", "node")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    slot: int
+    node: int
+    def __init__(self, round: _Optional[int] = ..., slot: _Optional[int] = ..., node: _Optional[int] = ...) -> None: ...
+
+class Tensor(_message.Message):
+    __slots__ = ("name", "dtype", "shape")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    dtype: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Header(_message.Message):
+    __slots__ = ("nbytes", "tensors")
+    NBYTES_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    nbytes: int
+    tensors: _containers.RepeatedCompositeFieldContainer[Tensor]
+    def __init__(self, nbytes: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ...) -> None: ...
+
+class Chunk(_message.Message):
+    __slots__ = ("data", "crc32")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    CRC32_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    crc32: int
+    def __init__(self, data: _Optional[bytes] = ..., crc32: _Optional[int] = ...) -> None: ...
+
+class FetchRequest(_message.Message):
+    __slots__ = ("protocol", "training", "id", "requester", "segment", "silence_s", "run", "nonce", "token")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    REQUESTER_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    SILENCE_S_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    training: str
+    id: ModelId
+    requester: int
+    segment: str
+    silence_s: float
+    run: bytes
+    nonce: bytes
+    token: bytes
+    def __init__(self, protocol: _Optional[int] = ..., training: _Optional[str] = ..., id: _Optional[_Union[ModelId, _Mapping]] = ..., requester: _Optional[int] = ..., segment: _Optional[str] = ..., silence_s: _Optional[float] = ..., run: _Optional[bytes] = ..., nonce: _Optional[bytes] = ..., token: _Optional[bytes] = ...) -> None: ...
+
+class NotReady(_message.Message):
+    __slots__ = ("started", "round")
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    started: bool
+    round: int
+    def __init__(self, started: bool = ..., round: _Optional[int] = ...) -> None: ...
+
+class Absent(_message.Message):
+    __slots__ = ("kind", "reason")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    reason: str
+    def __init__(self, kind: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class FetchFrame(_message.Message):
+    __slots__ = ("not_ready", "absent", "header", "chunk", "known_missing")
+    class KnownMissingEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: str
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[str] = ...) -> None: ...
+    NOT_READY_FIELD_NUMBER: _ClassVar[int]
+    ABSENT_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_MISSING_FIELD_NUMBER: _ClassVar[int]
+    not_ready: NotReady
+    absent: Absent
+    header: Header
+    chunk: Chunk
+    known_missing: _containers.ScalarMap[int, str]
+    def __init__(self, not_ready: _Optional[_Union[NotReady, _Mapping]] = ..., absent: _Optional[_Union[Absent, _Mapping]] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., known_missing: _Optional[_Mapping[int, str]] = ...) -> None: ...
+
+class DescribeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DescribeReply(_message.Message):
+    __slots__ = ("address", "version", "protocol", "tls", "certfile", "keyfile", "ca_certfile")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    TLS_FIELD_NUMBER: _ClassVar[int]
+    CERTFILE_FIELD_NUMBER: _ClassVar[int]
+    KEYFILE_FIELD_NUMBER: _ClassVar[int]
+    CA_CERTFILE_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    version: str
+    protocol: int
+    tls: bool
+    certfile: str
+    keyfile: str
+    ca_certfile: str
+    def __init__(self, address: _Optional[str] = ..., version: _Optional[str] = ..., protocol: _Optional[int] = ..., tls: bool = ..., certfile: _Optional[str] = ..., keyfile: _Optional[str] = ..., ca_certfile: _Optional[str] = ...) -> None: ...
+
+class OpenRequest(_message.Message):
+    __slots__ = ("training", "key", "addresses", "segment")
+    TRAINING_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    training: str
+    key: bytes
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    segment: str
+    def __init__(self, training: _Optional[str] = ..., key: _Optional[bytes] = ..., addresses: _Optional[_Iterable[str]] = ..., segment: _Optional[str] = ...) -> None: ...
+
+class OpenReply(_message.Message):
+    __slots__ = ("peer", "max_bytes", "known_missing")
+    class KnownMissingEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: str
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[str] = ...) -> None: ...
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    MAX_BYTES_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_MISSING_FIELD_NUMBER: _ClassVar[int]
+    peer: DescribeReply
+    max_bytes: int
+    known_missing: _containers.ScalarMap[int, str]
+    def __init__(self, peer: _Optional[_Union[DescribeReply, _Mapping]] = ..., max_bytes: _Optional[int] = ..., known_missing: _Optional[_Mapping[int, str]] = ...) -> None: ...
+
+class AttachRequest(_message.Message):
+    __slots__ = ("training", "node", "segment")
+    TRAINING_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    training: str
+    node: int
+    segment: str
+    def __init__(self, training: _Optional[str] = ..., node: _Optional[int] = ..., segment: _Optional[str] = ...) -> None: ...
+
+class Attached(_message.Message):
+    __slots__ = ("attachment",)
+    ATTACHMENT_FIELD_NUMBER: _ClassVar[int]
+    attachment: int
+    def __init__(self, attachment: _Optional[int] = ...) -> None: ...
+
+class DetachRequest(_message.Message):
+    __slots__ = ("attachment", "failure")
+    ATTACHMENT_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    attachment: int
+    failure: str
+    def __init__(self, attachment: _Optional[int] = ..., failure: _Optional[str] = ...) -> None: ...
+
+class DetachReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PublishHeader(_message.Message):
+    __slots__ = ("training", "id", "readers", "segment", "header")
+    TRAINING_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    READERS_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    training: str
+    id: ModelId
+    readers: _containers.RepeatedScalarFieldContainer[int]
+    segment: str
+    header: Header
+    def __init__(self, training: _Optional[str] = ..., id: _Optional[_Union[ModelId, _Mapping]] = ..., readers: _Optional[_Iterable[int]] = ..., segment: _Optional[str] = ..., header: _Optional[_Union[Header, _Mapping]] = ...) -> None: ...
+
+class PublishFrame(_message.Message):
+    __slots__ = ("header", "chunk")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    header: PublishHeader
+    chunk: Chunk
+    def __init__(self, header: _Optional[_Union[PublishHeader, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ...) -> None: ...
+
+class PublishReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ReportMissingRequest(_message.Message):
+    __slots__ = ("training", "segment", "missing")
+    class MissingEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: str
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[str] = ...) -> None: ...
+    TRAINING_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    training: str
+    segment: str
+    missing: _containers.ScalarMap[int, str]
+    def __init__(self, training: _Optional[str] = ..., segment: _Optional[str] = ..., missing: _Optional[_Mapping[int, str]] = ...) -> None: ...
+
+class ReportMissingReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
