@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
 
-__all__ = ["Topology", "check_doubly_stochastic", "circulant", "undirected"]
+__all__ = ["Topology", "check_doubly_stochastic", "check_sums", "circulant", "undirected"]
 
 Row = dict[int, float]
 
@@ -103,9 +104,14 @@ def undirected(spec: str, num_nodes: int, neighbors: Callable[[int], Iterable[in
     def others(node: int) -> frozenset[int]:
         return frozenset(neighbors(node)) - {node}
 
+    # Kept, since a node of low degree may have neighbours of high degree: a star's centre.
+    @cache
+    def degree(node: int) -> int:
+        return len(others(node))
+
     def row(node: int, _phase: int) -> Row:
         mine = others(node)
-        weights = {j: 1.0 / (1 + max(len(mine), len(others(j)))) for j in mine}
+        weights = {j: 1.0 / (1 + max(len(mine), degree(j))) for j in mine}
         weights[node] = 1.0 - sum(weights.values())
         return weights
 
@@ -142,10 +148,20 @@ def check_doubly_stochastic(matrix: NDArray[np.float64], name: str) -> None:
     """Raise ``PlanError`` unless ``matrix`` is square, non-negative, rows and columns sum to 1."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] < 1:
         raise PlanError(f"{name} has shape {matrix.shape}, allowed is (n, n) with n >= 1.")
-    if not np.isfinite(matrix).all() or matrix.min() < 0:
-        raise PlanError(f"{name} has an entry of {matrix.min()}, allowed are finite values >= 0.")
-    for axis, what in ((1, "row"), (0, "column")):
-        sums = matrix.sum(axis=axis)
+    check_sums(matrix, matrix.sum(axis=1), matrix.sum(axis=0), name)
+
+
+def check_sums(
+    weights: NDArray[np.float64],
+    rows: NDArray[np.float64],
+    columns: NDArray[np.float64],
+    name: str,
+) -> None:
+    """Raise ``PlanError`` for the first weight, row sum or column sum that W must not have."""
+    bad = weights[~(np.isfinite(weights) & (weights >= 0))]
+    if bad.size:
+        raise PlanError(f"{name} has an entry of {bad[0]}, allowed are finite values >= 0.")
+    for sums, what in ((rows, "row"), (columns, "column")):
         worst = int(np.abs(sums - 1.0).argmax())
         if abs(sums[worst] - 1.0) > _TOLERANCE:
             raise PlanError(

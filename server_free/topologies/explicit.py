@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import PlanError
-from .base import Row, Topology, check_doubly_stochastic, undirected
+from .base import Row, Topology, check_doubly_stochastic, check_sums, undirected
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -49,16 +49,25 @@ def from_bytes(payload: bytes) -> Topology:
         content = json.loads(payload)
         rows = [{int(j): float(w) for j, w in row} for row in content["rows"]]
         spec = str(content["spec"])
-    except (ValueError, KeyError, TypeError) as error:
+        if not rows:
+            raise ValueError("it has no rows")
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise PlanError(f"these bytes are not a topology: {error}") from error
-    dense = np.zeros((len(rows), len(rows)))
-    for i, row in enumerate(rows):
-        for j, weight in row.items():
-            if not 0 <= j < len(rows):
-                raise PlanError(f"row {i} names sender {j}, allowed is 0..{len(rows) - 1}.")
-            dense[i, j] = weight
-    check_doubly_stochastic(dense, f"topology {spec}")
-    return _from_rows(spec, rows)
+    _check_rows(rows, f"topology {spec}")
+    return _from_rows(spec, [{j: w for j, w in row.items() if w > 0} for row in rows])
+
+
+def _check_rows(rows: list[Row], name: str) -> None:
+    """Raise ``PlanError`` unless the rows are a mixing matrix; costs no (n, n) memory."""
+    entries = [(i, j, weight) for i, row in enumerate(rows) for j, weight in row.items()]
+    for i, j, _ in entries:
+        if not 0 <= j < len(rows):
+            raise PlanError(f"row {i} names sender {j}, allowed is 0..{len(rows) - 1}.")
+    row_sums, column_sums = np.zeros((2, len(rows)))
+    for i, j, weight in entries:
+        row_sums[i] += weight
+        column_sums[j] += weight
+    check_sums(np.array([weight for _, _, weight in entries]), row_sums, column_sums, name)
 
 
 def _from_rows(spec: str, rows: list[Row]) -> Topology:
