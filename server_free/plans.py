@@ -73,6 +73,13 @@ class Plan:
         firsts = [first for first, _ in self.live]
         if firsts and (firsts[0] != 1 or firsts != sorted(set(firsts))):
             raise PlanError(f"live lists start at rounds {firsts}, allowed is rising from 1.")
+        for first, nodes in self.live:
+            in_range = not nodes or 0 <= min(nodes) <= max(nodes) < self.num_nodes
+            if not in_range or list(nodes) != sorted(set(nodes)):
+                raise PlanError(
+                    f"the live nodes from round {first} on are {nodes}, allowed are different "
+                    f"nodes of 0..{self.num_nodes - 1}, sorted."
+                )
 
     @property
     def num_nodes(self) -> int:
@@ -90,13 +97,13 @@ class Plan:
         return self.live[place - 1][1] if place else None
 
     def with_live(self, first_round: int, live: Iterable[int]) -> Plan:
-        """Return this plan with another live list from ``first_round`` on."""
-        nodes = tuple(sorted(live))
-        if nodes == (self.live_in(first_round) or tuple(range(self.num_nodes))):
-            return self
+        """Return this plan with another live list from ``first_round`` on, for good."""
+        nodes, everyone = tuple(sorted(live)), tuple(range(self.num_nodes))
         earlier = tuple(entry for entry in self.live if entry[0] < first_round)
+        if nodes == (earlier[-1][1] if earlier else everyone):
+            return replace(self, live=earlier)
         if not earlier and first_round > 1:
-            earlier = ((1, tuple(range(self.num_nodes))),)
+            earlier = ((1, everyone),)
         return replace(self, live=(*earlier, (first_round, nodes)))
 
     def active(self, round: int) -> tuple[int, ...]:
