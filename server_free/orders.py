@@ -225,7 +225,8 @@ def read(kind: type[T], values: Mapping[str, Any], sender: str) -> T:
             raise PlanError(f"the {kind.KIND} of {sender} has no field {field.name!r}.")
         value = values[field.name]
         wanted = _TYPES[str(field.type)]
-        if not isinstance(value, wanted):
+        # To Python a bool is an int; a field is one or the other.
+        if not isinstance(value, wanted) or (wanted is not bool and isinstance(value, bool)):
             raise PlanError(
                 f"field {field.name!r} of the {kind.KIND} of {sender} is "
                 f"{type(value).__name__}, allowed is {field.type}."
