@@ -12,15 +12,19 @@ from rich.console import Console
 from rich.table import Table
 
 PROGRESS_S = 10.0
-STARTING = re.compile(r"Starting (\w+) strategy")
 ROUND = re.compile(r"\[ROUND (\d+)/(\d+)\]")
-HEADLINE = re.compile(r"^(teleportation|gossip|alone|fedavg): ")
+STRATEGY = re.compile(r"^(teleportation|gossip|alone|fedavg): ")
 
 
 def console() -> Console:
     """Return a console: colours and lines on a terminal, plain and wide elsewhere."""
     on_terminal = Console()
     return on_terminal if on_terminal.is_terminal else Console(width=132)
+
+
+def say(output: Console, text: str) -> None:
+    """Print text as it is: long lines are the terminal's to wrap, not ours."""
+    output.print(text, highlight=False, soft_wrap=True)
 
 
 class Progress:
@@ -32,16 +36,14 @@ class Progress:
 
     def __call__(self, line: str) -> None:
         """Take one line of the ServerApp's output."""
-        if found := STARTING.search(line):
-            self._show(f"{found[1]} ...")
-        elif HEADLINE.match(line):
+        if STRATEGY.match(line):
             self._show(line)
         elif (found := ROUND.search(line)) and time.monotonic() - self.shown > PROGRESS_S:
             self._show(f"    round {found[1]} of {found[2]}")
 
     def _show(self, text: str) -> None:
         self.shown = time.monotonic()
-        self.output.print(f"{self.shown - self.began:4.0f} s  {text}", highlight=False)
+        say(self.output, f"{self.shown - self.began:4.0f} s  {text}")
 
 
 def table(title: str, names: dict[str, str], summaries: Sequence[dict[str, Any]]) -> Table:

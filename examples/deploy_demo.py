@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from demo_report import Progress, console, table
+from demo_report import Progress, console, say, table
 from local_flower import (
     LocalError,
     RunOutput,
@@ -38,13 +38,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     output = console()
     with superlink() as link:
-        output.print(f"SuperLink at {link.address}, logs in {link.home}", highlight=False)
+        say(output, f"SuperLink at {link.address}, logs in {link.home}")
         with supernodes(link, NUM_NODES, peers=True) as nodes:
             for node in nodes:
-                output.print(f"{node.name}: process {node.process.pid}", highlight=False)
+                say(output, f"{node.name}: process {node.process.pid}")
             run, summaries = train(link, Progress(output))
     output.print(table(f"{NUM_NODES} SuperNodes, {run.seconds:.0f} s", METHODS, summaries))
-    output.print("Everything that was started has been stopped.", highlight=False)
+    say(output, "Everything that was started has been stopped.")
 
 
 def train(link: SuperLink, progress: Progress) -> tuple[RunOutput, list[dict[str, Any]]]:

@@ -33,16 +33,19 @@ def main(grid: Grid, context: Context) -> None:
 
 def train_with(name: str, grid: Grid, settings: UserConfig) -> dict[str, Any]:
     """Train for the budget of local updates, the same one whatever the strategy."""
-    active = int(settings["num-active" if name == "teleportation" else "num-nodes"])
+    teleporting = name == "teleportation"
+    active = int(settings["num-active" if teleporting else "num-nodes"])
+    rate = float(settings["teleportation-learning-rate" if teleporting else "learning-rate"])
     num_rounds = int(settings["local-updates"]) // active
     strategy = choose_strategy(name, settings, num_rounds)
     torch.manual_seed(int(settings["seed"]))
     counting = CountingGrid(grid)
+    print(f"{name}: {num_rounds} rounds of {active} nodes", flush=True)
     result = strategy.start(
         grid=counting,
         initial_arrays=ArrayRecord(Net().state_dict()),
         num_rounds=num_rounds,
-        train_config=ConfigRecord({"learning-rate": float(settings["learning-rate"])}),
+        train_config=ConfigRecord({"learning-rate": rate}),
     )
     return summarize(name, num_rounds, active, result, counting)
 

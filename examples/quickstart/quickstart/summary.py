@@ -36,8 +36,8 @@ def summarize(
 def headline(summary: dict[str, Any]) -> str:
     """Return the summary in one line."""
     return (
-        f"{summary['strategy']}: {summary['rounds']} rounds, accuracy on the common test set "
-        f"{summary['accuracy-mean']:.3f} (worst node {summary['accuracy-worst']:.3f}), "
+        f"{summary['strategy']}: accuracy on the common test set {summary['accuracy-mean']:.3f} "
+        f"(worst node {summary['accuracy-worst']:.3f}), "
         f"through the server {summary['bytes-through-server'] / 1e6:.2f} MB, "
         f"between clients {summary['bytes-between-clients'] / 1e6:.2f} MB"
     )
