@@ -27,7 +27,7 @@ from local_flower import (
 APP = Path(__file__).parent / "quickstart"
 NUM_NODES = 4
 NUM_ACTIVE = 2
-LOCAL_UPDATES = 400
+LOCAL_UPDATES = 200
 LIMIT_S = 600.0
 
 METHODS = {"teleportation": f"Teleportation, {NUM_ACTIVE} active"}

@@ -171,10 +171,16 @@ def _healthy(port: int) -> bool:
 def environment(home: Path) -> dict[str, str]:
     """Return the environment of a Flower program whose home is ``home``."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    folders = {"HF_HOME": str(home / "hf")}
-    if len(str(home)) < 40:  # Ray's sockets lie in it, and their paths must stay below 108 bytes
-        folders["RAY_TMPDIR"] = str(home / "ray")
-    return {**os.environ, **QUIET, **folders, "PATH": path}
+    folders = {"HF_HOME": home / "hf"}
+    if len(str(home)) < 40:  # sockets of Ray and of peers lie there: at most 107 bytes a path
+        folders |= {"RAY_TMPDIR": home / "ray", "TMPDIR": home / "tmp"}
+        folders["TMPDIR"].mkdir(parents=True, exist_ok=True)
+    return {
+        **os.environ,
+        **QUIET,
+        **{name: str(folder) for name, folder in folders.items()},
+        "PATH": path,
+    }
 
 
 def pairs(values: Mapping[str, Value]) -> str:
