@@ -329,7 +329,7 @@ CHANGED = {
     "num_nodes": teleporting(9, 4),
     "topology": Plan(topologies.complete(4), Teleport(8, 4), NUM_ROUNDS),
     "weights": Plan(
-        topologies.from_matrix(0.9 * topologies.ring(4).matrix(1) + 0.1 * np.eye(4)),
+        topologies.from_matrix((1 - 1e-9) * topologies.ring(4).matrix(1) + 1e-9 * np.eye(4)),
         Teleport(8, 4),
         NUM_ROUNDS,
     ),
@@ -354,9 +354,15 @@ def test_every_part_of_a_plan_has_its_own_digest() -> None:
     found = {
         plan.digest(node, first, last)
         for node in range(6)
-        for first, last in [(1, 1), (1, 2), (2, 2), (2, 3), (4, 5)]
+        for first, last in [(1, 1), (1, 2), (2, 2), (3, 3), (2, 3), (4, 5)]
     }
-    assert len(found) == 30
+    assert len(found) == 36
+
+
+def test_a_digest_tells_the_slot_even_where_nothing_is_exchanged() -> None:
+    alone = [teleporting(4, 4, seed=seed, num_rounds=1) for seed in range(20)]
+    found = {(plan.slot(0, 1), plan.digest(0, 1, 1)) for plan in alone}
+    assert len(found) == len({digest for _, digest in found}) == 4
 
 
 SAME = {

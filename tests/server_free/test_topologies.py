@@ -211,6 +211,7 @@ def test_one_peer_exponential_is_directed_and_takes_one_hop_after_another() -> N
 @pytest.mark.parametrize("start", [1, 2, 7])
 def test_one_peer_exponential_averages_exactly_in_a_period(n: int, start: int) -> None:
     topology = topologies.one_peer_exponential(n)
+    assert topology.period == max(1, int(np.log2(n)))
     product = np.eye(n)
     for round in range(start, start + topology.period):
         product = topology.matrix(round) @ product
@@ -219,6 +220,7 @@ def test_one_peer_exponential_averages_exactly_in_a_period(n: int, start: int) -
 
 def test_exponential_receives_from_powers_of_two_ahead() -> None:
     assert topologies.exponential(9).weights(7, 1) == {6: 0.2, 7: 0.2, 8: 0.2, 0: 0.2, 2: 0.2}
+    assert topologies.exponential(8).weights(0, 1) == dict.fromkeys([0, 1, 2, 4], 0.25)
 
 
 @pytest.mark.parametrize("form", SPARSE)
