@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from .errors import ModelError, WireError
 from .models import Model, TensorSpec, signature
 
-__all__ = ["CHUNK_BYTES", "DTYPES", "Chunk", "Decoder", "EncodedModel", "decode", "encode"]
+__all__ = [
+    "CHUNK_BYTES",
+    "DTYPES",
+    "Chunk",
+    "Decoder",
+    "EncodedModel",
+    "decode",
+    "encode",
+    "stream",
+]
 
 CHUNK_BYTES = 1 << 18
 """Small enough that over a slow line (30 kB/s) each chunk still comes within a silence of 10 s."""
@@ -65,13 +74,23 @@ def encode(model: Model, chunk_bytes: int | None = CHUNK_BYTES) -> EncodedModel:
     ModelError
         If a tensor has a dtype that is not in ``DTYPES`` or a name that is not text.
     """
+    tensors, nbytes, chunks = stream(model, chunk_bytes)
+    return EncodedModel(tensors, nbytes, tuple(chunks))
+
+
+def stream(
+    model: Model, chunk_bytes: int | None = CHUNK_BYTES
+) -> tuple[tuple[TensorSpec, ...], int, Iterator[Chunk]]:
+    """Return specs, size and chunks of ``model`` as :func:`encode` does, one chunk at a time.
+
+    The arrays must not change till the last chunk is taken.
+    """
     specs = signature(model)
     for spec in specs:
         _check_encodable(spec)
     nbytes = _offsets(specs)[-1]
     pieces = _cut(_pieces(model), chunk_bytes or nbytes + 1)
-    chunks = tuple(Chunk(piece, zlib.crc32(piece)) for piece in pieces)
-    return EncodedModel(specs, nbytes, chunks)
+    return specs, nbytes, (Chunk(piece, zlib.crc32(piece)) for piece in pieces)
 
 
 def decode(encoded: EncodedModel) -> Model:

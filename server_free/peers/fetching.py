@@ -86,8 +86,8 @@ class Fetch:
         call = self._call()
         try:
             limit = min(PROBE_S, self.wait.patience.silence_s)
-            frame = await asyncio.wait_for(call.read(), limit)
-            self.answered = True
+            frame = await _read(call, limit)
+            self.answered, self.wait.heard = True, time.monotonic()
             if frame is grpc.aio.EOF or frame.WhichOneof("frame") != "header":
                 return None
             return await self._receive(call, frame.header)
@@ -134,7 +134,7 @@ class Fetch:
     async def _next(self, call: Any) -> Any:
         """Return the next frame; raises ``TimeoutError`` when the silence has lasted too long."""
         silent_at = self.wait.heard + self.wait.patience.silence_s
-        return await asyncio.wait_for(call.read(), max(0.01, silent_at - time.monotonic()))
+        return await _read(call, max(0.01, silent_at - time.monotonic()))
 
     async def _receive(self, call: Any, header: pb.Header) -> Model:
         self.transfers += 1
@@ -171,6 +171,14 @@ class Fetch:
         if 0 < self.transfers < TRANSFERS:
             return None
         return self.wait.missing("damaged", f"sent a damaged model: {what}")
+
+
+async def _read(call: Any, timeout_s: float) -> Any:
+    """Return the next frame, or ``grpc.aio.EOF``."""
+    frame = await asyncio.wait_for(call.read(), timeout_s)
+    if frame is None:  # gRPC's way to say that the bytes could not be parsed
+        raise WireError("the peer sent bytes that are no frame")
+    return frame
 
 
 def _detail(error: grpc.aio.AioRpcError) -> str:

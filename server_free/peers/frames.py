@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
-from ..codecs import Chunk, EncodedModel
+from ..codecs import Chunk
 from ..models import TensorSpec
 from . import peer_pb2 as pb
 from .links import PROTOCOL, Membership, ModelId, PeerInfo, TlsFiles
@@ -22,7 +22,8 @@ __all__ = [
     "from_tensors",
     "header_frame",
     "not_ready_frame",
-    "publish_frames",
+    "publish_chunk",
+    "publish_header",
     "to_description",
 ]
 
@@ -48,9 +49,13 @@ def from_tensors(header: pb.Header) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(t.name, tuple(t.shape), t.dtype) for t in header.tensors)
 
 
-def _header(model: EncodedModel) -> pb.Header:
-    tensors = (pb.Tensor(name=t.name, dtype=t.dtype, shape=t.shape) for t in model.tensors)
-    return pb.Header(nbytes=model.nbytes, tensors=tensors)
+def _header(tensors: Iterable[TensorSpec], nbytes: int) -> pb.Header:
+    specs = (pb.Tensor(name=t.name, dtype=t.dtype, shape=t.shape) for t in tensors)
+    return pb.Header(nbytes=nbytes, tensors=specs)
+
+
+def _chunk(chunk: Chunk) -> pb.Chunk:
+    return pb.Chunk(data=chunk.data, crc32=chunk.crc32)
 
 
 def from_chunk(chunk: pb.Chunk) -> Chunk:
@@ -90,31 +95,41 @@ def absent_frame(answer: Absent) -> pb.FetchFrame:
 
 def header_frame(answer: Ready) -> pb.FetchFrame:
     """Return the frame that opens a model."""
-    return pb.FetchFrame(header=_header(answer.model), known_missing=answer.known_missing)
+    return pb.FetchFrame(
+        header=_header(answer.model.tensors, answer.model.nbytes),
+        known_missing=answer.known_missing,
+    )
 
 
 def chunk_frame(chunk: Chunk) -> pb.FetchFrame:
     """Return the frame of a chunk."""
-    return pb.FetchFrame(chunk=pb.Chunk(data=chunk.data, crc32=chunk.crc32))
+    return pb.FetchFrame(chunk=_chunk(chunk))
 
 
 # ----- publish
 
 
-def publish_frames(
-    membership: Membership, id: ModelId, model: EncodedModel, readers: Iterable[int]
-) -> Iterator[pb.PublishFrame]:
-    """Yield the frames that publish ``model``."""
+def publish_header(
+    membership: Membership,
+    id: ModelId,
+    tensors: Iterable[TensorSpec],
+    nbytes: int,
+    readers: Iterable[int],
+) -> pb.PublishFrame:
+    """Return the frame that opens a publication."""
     header = pb.PublishHeader(
         training=membership.training,
         id=_id(id),
         readers=sorted(readers),
         segment=membership.segment,
-        header=_header(model),
+        header=_header(tensors, nbytes),
     )
-    yield pb.PublishFrame(header=header)
-    for chunk in model.chunks:
-        yield pb.PublishFrame(chunk=pb.Chunk(data=chunk.data, crc32=chunk.crc32))
+    return pb.PublishFrame(header=header)
+
+
+def publish_chunk(chunk: Chunk) -> pb.PublishFrame:
+    """Return the frame of a chunk that is published."""
+    return pb.PublishFrame(chunk=_chunk(chunk))
 
 
 # ----- describe

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
-from ..codecs import encode
-from ..errors import MailboxFull, PeerError, PeerUnreachable
+from ..errors import PeerError
 from ..models import Model
 from . import frames
-from . import peer_pb2 as pb
 from .base_link import BaseLink
 from .fetching import Fetch
+from .forks import keep_out_of_forks
 from .links import Membership, Missing, ModelId, Patience, PeerInfo
 from .loops import LoopThread
-from .peer_pb2_grpc import LocalPeerStub, PeerStub
+from .own_peer import CLOSE_S, OwnPeer
+from .peer_pb2_grpc import PeerStub
 from .tls import channel_credentials
 from .waiting import Wait
 
 __all__ = ["GrpcLink", "describe_peer"]
 
 T = TypeVar("T")
-CLOSE_S = 5.0
-RETRY_S = 0.1
-SLOWEST_LOCAL_BYTES_PER_S = 10e6
 CLIENT_OPTIONS = (
     *frames.CHANNEL_OPTIONS,
     # Peers are dialled directly: an http_proxy in the environment is not meant for them.
@@ -52,10 +50,7 @@ def describe_peer(local: str, timeout_s: float) -> PeerInfo:
 
 async def _describe(local: str, timeout_s: float) -> PeerInfo:
     async with grpc.aio.insecure_channel(local, options=CLIENT_OPTIONS) as channel:
-        reply = await _first_answer(
-            LocalPeerStub(channel).Describe, pb.DescribeRequest(), local, timeout_s
-        )
-        return frames.from_description(reply)
+        return await OwnPeer(channel, local, timeout_s).describe()
 
 
 class GrpcLink(BaseLink):
@@ -67,81 +62,115 @@ class GrpcLink(BaseLink):
     def __init__(self, local: str, membership: Membership, *, timeout_s: float) -> None:
         super().__init__(membership)
         self._local, self._timeout_s = local, timeout_s
+        self._own: OwnPeer | None = None
         self._channels: dict[str, Any] = {}
-        self._heard_of: dict[int, asyncio.Event] = {}
-        self._not_before: dict[int, float] = {}
-        self._attachment: int | None = None
-        self._stub: Any = None
-        self._stream: Any = None
         self._credentials: Any = None
         self._max_bytes = 0
+        self._heard_of: dict[int, asyncio.Event] = {}
+        self._not_before: dict[int, float] = {}
         self._background: set[asyncio.Task[None]] = set()
-        self._loop = LoopThread.acquire()
+        self._loop: LoopThread | None = LoopThread.acquire()
+        self._gate = threading.Lock()
+        self._calls = 0
+        self._connecting = asyncio.Lock()
         try:
-            self._loop.run(self._connect())
+            self._run(self._peer())
         except BaseException:
             self._mark_closed()
             self._disconnect(None)
             raise
+        keep_out_of_forks(self)
 
     def publish(self, id: ModelId, model: Model, readers: Collection[int]) -> None:
         """Stream ``model`` to the own peer and wait for its acknowledgement."""
         self._check_open()
-        encoded = encode(model)
-        timeout_s = self._timeout_s + encoded.nbytes / SLOWEST_LOCAL_BYTES_PER_S
-        parts = frames.publish_frames(self.membership, id, encoded, readers)
-        self._loop.run(self._publish(parts, timeout_s))
-        self._count_publish(encoded.nbytes)
+        nbytes = self._run(self._publish(id, model, readers))
+        self._count_publish(nbytes)
 
     def report_missing(self, missing: Mapping[int, str]) -> None:
         """Tell the own peer who is missing."""
         self._check_open()
-        self._loop.run(self._report(missing))
+        self._run(self._report(missing))
 
     def fetch(self, wants: Sequence[ModelId], patience: Patience) -> list[Model | Missing]:
         """Fetch all wants as tasks of the shared loop."""
         self._check_open()
         waits = [Wait(id, self._address(id), patience, time.monotonic()) for id in wants]
-        return self._loop.run(self._fetch_all(waits))
+        return self._run(self._fetch_all(waits))
 
     def close(self, failure: str | None = None) -> None:
         """Detach from the own peer, once, and close all connections."""
         if self._mark_closed():
             self._disconnect(failure)
 
+    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+        """Run ``call`` in the loop; a link that sleeps wakes up for it."""
+        with self._gate:
+            self._calls += 1
+            if self._loop is None:
+                self._loop = LoopThread.acquire()
+            loop = self._loop
+        try:
+            return loop.run(call)
+        finally:
+            with self._gate:
+                self._calls -= 1
+
+    # ----- around a fork
+
+    def sleep(self) -> None:
+        """Detach for a moment and end gRPC, unless a call of another thread is under way."""
+        with self._gate:
+            if not self._closed and self._calls == 0:
+                self._let_go(None)
+
+    def wake(self) -> None:
+        """Attach again, without keeping the caller waiting."""
+        with self._gate:
+            if not self._closed and self._loop is None:
+                self._loop = LoopThread.acquire()
+                self._loop.loop.call_soon_threadsafe(self._start, self._reconnect())
+
+    def disown(self) -> None:
+        """Be closed in the child: the peer hears of the parent only."""
+        self._closed = True
+
+    def _start(self, call: Coroutine[Any, Any, None]) -> None:
+        """Run ``call`` in the background; the link does not let go before it has ended."""
+        task = asyncio.ensure_future(call)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _reconnect(self) -> None:
+        with suppress(PeerError):  # the own peer's troubles show when the client publishes
+            await self._peer()
+
     # ----- the own peer
 
-    async def _connect(self) -> None:
-        own = grpc.aio.insecure_channel(self._local, options=CLIENT_OPTIONS)
-        self._channels[self._local] = own
-        self._stub = LocalPeerStub(own)
-        mine = self.membership
-        request = pb.OpenRequest(
-            training=mine.training, key=mine.key, addresses=mine.addresses, segment=mine.segment
-        )
-        reply = await _first_answer(self._stub.Open, request, self._local, self._timeout_s)
+    async def _connect(self) -> OwnPeer:
+        own = OwnPeer(self._channel(self._local), self._local, self._timeout_s)
+        reply = await own.open(self.membership)
         self._credentials = _credentials(frames.from_description(reply.peer))
         self._max_bytes = reply.max_bytes
-        self._learn(dict(reply.known_missing))
-        if mine.segment:
-            await self._attach()
+        self._learn(reply.known_missing)
+        if self.membership.segment:
+            await own.attach(self.membership)
+        self._own = own
+        return own
 
-    async def _attach(self) -> None:
-        """Open the stream whose end tells the peer that this process has ended."""
-        mine = self.membership
-        request = pb.AttachRequest(training=mine.training, node=mine.node, segment=mine.segment)
-        self._stream = self._stub.Attach(request)
-        try:
-            first = await asyncio.wait_for(
-                _local_answer(self._stream.read(), self._local), self._timeout_s
-            )
-        except TimeoutError:
-            raise _unreachable(self._local, f"no answer for {self._timeout_s:g} s") from None
-        self._attachment = first.attachment
+    async def _peer(self) -> OwnPeer:
+        """Return the own peer, connected."""
+        async with self._connecting:
+            return self._own or await self._connect()
 
-    async def _publish(self, parts: Iterable[pb.PublishFrame], timeout_s: float) -> None:
-        call = self._stub.Publish(iter(parts), timeout=timeout_s)
-        await _local_answer(call, self._local)
+    async def _publish(self, id: ModelId, model: Model, readers: Collection[int]) -> int:
+        own = await self._peer()
+        return await own.publish(self.membership, id, model, readers)
+
+    async def _report(self, missing: Mapping[int, str]) -> None:
+        if new := self._note(missing):
+            own = await self._peer()
+            await own.tell(self.membership, new)
 
     def _note(self, missing: Mapping[int, str]) -> dict[int, str]:
         """Learn who is missing, wake who waits for them, and return what is new."""
@@ -150,39 +179,33 @@ class GrpcLink(BaseLink):
             self._event(node).set()
         return new
 
-    async def _report(self, missing: Mapping[int, str]) -> None:
-        if new := self._note(missing):
-            await self._tell(new)
-
-    async def _tell(self, missing: Mapping[int, str]) -> None:
-        """Have the own peer tell others."""
-        mine = self.membership
-        request = pb.ReportMissingRequest(
-            training=mine.training, segment=mine.segment, missing=missing
-        )
-        call = self._stub.ReportMissing(request, timeout=self._timeout_s)
-        await _local_answer(call, self._local)
-
     def _disconnect(self, failure: str | None) -> None:
+        with self._gate:
+            self._let_go(failure)
+
+    def _let_go(self, failure: str | None) -> None:
+        """Detach and end gRPC: its own thread ends with the last object of it that we hold."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
         try:
             with suppress(TimeoutError):
-                self._loop.run(self._detach(failure), 2 * CLOSE_S)
+                loop.run(self._end(failure), 3 * CLOSE_S)
         finally:
-            self._loop.release()
+            loop.release()
 
-    async def _detach(self, failure: str | None) -> None:
+    async def _end(self, failure: str | None) -> None:
         if self._background:
-            await asyncio.wait(self._background, timeout=CLOSE_S)
-        if self._attachment is not None:
-            request = pb.DetachRequest(attachment=self._attachment, failure=failure)
-            with suppress(grpc.aio.AioRpcError):
-                await self._stub.Detach(request, timeout=CLOSE_S)
-            self._stream.cancel()
+            _, late = await asyncio.wait(self._background, timeout=CLOSE_S)
+            for task in late:
+                task.cancel()
+        if self._own is not None:
+            await self._own.detach(failure)
         for channel in self._channels.values():
             await channel.close()
-        # gRPC's own thread ends with the last object of it that anybody holds.
         self._channels.clear()
-        self._stub = self._stream = None
+        self._heard_of.clear()
+        self._connecting, self._own = asyncio.Lock(), None
 
     # ----- the peers of others
 
@@ -230,13 +253,12 @@ class GrpcLink(BaseLink):
     def _hear(self, missing: Mapping[int, str]) -> None:
         """Take what a peer says about missing nodes, and have the own peer tell it on."""
         if new := self._note(missing):
-            task = asyncio.ensure_future(self._tell_on(new))
-            self._background.add(task)
-            task.add_done_callback(self._background.discard)
+            self._start(self._tell_on(new))
 
     async def _tell_on(self, missing: Mapping[int, str]) -> None:
         with suppress(PeerError):  # the own peer's troubles show when the client publishes
-            await self._tell(missing)
+            own = await self._peer()
+            await own.tell(self.membership, missing)
 
     def _event(self, node: int) -> asyncio.Event:
         """Return the event that is set when ``node`` becomes known to be missing."""
@@ -278,41 +300,3 @@ def _credentials(info: PeerInfo) -> Any:
             f"the own peer uses TLS, but this client cannot read {error.filename!r} "
             f"({error.strerror}); run both as the same user"
         ) from None
-
-
-async def _first_answer(method: Any, request: Any, local: str, timeout_s: float) -> Any:
-    """Return the answer of an own peer that may still be starting."""
-    ends = time.monotonic() + timeout_s
-    while True:
-        try:
-            return await method(request, timeout=max(0.01, ends - time.monotonic()))
-        except grpc.aio.AioRpcError as error:
-            starting = error.code() == grpc.StatusCode.UNAVAILABLE
-            if not starting or time.monotonic() + RETRY_S >= ends:
-                _raise_local(error, local)
-        await asyncio.sleep(RETRY_S)
-
-
-async def _local_answer(call: Awaitable[T], local: str) -> T:
-    """Return what the own peer answers, with its refusals as our errors."""
-    try:
-        return await call
-    except grpc.aio.AioRpcError as error:
-        _raise_local(error, local)
-
-
-def _raise_local(error: grpc.aio.AioRpcError, local: str) -> NoReturn:
-    details = error.details() or error.code().name
-    if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
-        raise MailboxFull(details) from None
-    if error.code() in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT):
-        raise PeerError(details) from None
-    raise _unreachable(local, f"{error.code().name.lower()}: {details}") from None
-
-
-def _unreachable(local: str, detail: str) -> PeerUnreachable:
-    return PeerUnreachable(
-        f"this client's own peer at {local!r} does not answer ({detail}). Check the node-config "
-        "field gossip-peer; a peer is started with: flwr-gossip peer --listen HOST:PORT "
-        "--insecure (or with certificates), or with the SuperNode by: flwr-gossip supernode"
-    )

@@ -112,7 +112,9 @@ class LocalService(LocalPeerServicer):
         self, requests: AsyncIterator[pb.PublishFrame], context: grpc.aio.ServicerContext
     ) -> pb.PublishReply:
         """Take a model whole, then put it into the mailbox."""
-        first = await anext(aiter(requests))
+        first = await anext(aiter(requests), None)
+        if first is None:
+            raise WireError("the stream ended before the header")
         header = first.header
         id, tensors = frames.from_id(header.id), frames.from_tensors(header.header)
         nbytes = header.header.nbytes

@@ -1,0 +1,137 @@
+"""A client's own peer over gRPC: open a training, attach, publish, tell who is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Collection, Mapping
+from contextlib import suppress
+from itertools import chain
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+
+from ..codecs import stream
+from ..errors import MailboxFull, PeerError, PeerUnreachable
+from ..models import Model
+from . import frames
+from . import peer_pb2 as pb
+from .links import Membership, ModelId, PeerInfo
+from .peer_pb2_grpc import LocalPeerStub
+
+__all__ = ["OwnPeer"]
+
+T = TypeVar("T")
+CLOSE_S = 5.0
+RETRY_S = 0.1
+SLOWEST_BYTES_PER_S = 10e6
+
+
+class OwnPeer:
+    """The calls to the peer beside this client; they raise our errors.
+
+    Parameters
+    ----------
+    channel : grpc.aio.Channel
+        To the peer.
+    local : str
+        Its address, for the errors.
+    timeout_s : float
+        How long it may take to answer.
+    """
+
+    def __init__(self, channel: Any, local: str, timeout_s: float) -> None:
+        self._stub = LocalPeerStub(channel)
+        self._local, self._timeout_s = local, timeout_s
+        self._stream: Any = None
+        self._attachment: int | None = None
+
+    async def describe(self) -> PeerInfo:
+        """Ask who it is."""
+        reply = await self._first_answer(self._stub.Describe, pb.DescribeRequest())
+        return frames.from_description(reply)
+
+    async def open(self, membership: Membership) -> pb.OpenReply:
+        """Register the training and its key."""
+        request = pb.OpenRequest(
+            training=membership.training,
+            key=membership.key,
+            addresses=membership.addresses,
+            segment=membership.segment,
+        )
+        reply: pb.OpenReply = await self._first_answer(self._stub.Open, request)
+        return reply
+
+    async def attach(self, membership: Membership) -> None:
+        """Open the stream whose end tells the peer that this process has ended."""
+        request = pb.AttachRequest(
+            training=membership.training, node=membership.node, segment=membership.segment
+        )
+        self._stream = self._stub.Attach(request)
+        try:
+            first = await asyncio.wait_for(self._answer(self._stream.read()), self._timeout_s)
+        except TimeoutError:
+            raise self._unreachable(f"no answer for {self._timeout_s:g} s") from None
+        self._attachment = first.attachment
+
+    async def publish(
+        self, membership: Membership, id: ModelId, model: Model, readers: Collection[int]
+    ) -> int:
+        """Stream a model into its mailbox; returns its size in bytes."""
+        tensors, nbytes, chunks = stream(model)
+        opening = frames.publish_header(membership, id, tensors, nbytes, readers)
+        parts = chain([opening], map(frames.publish_chunk, chunks))
+        timeout_s = self._timeout_s + nbytes / SLOWEST_BYTES_PER_S
+        await self._answer(self._stub.Publish(parts, timeout=timeout_s))
+        return nbytes
+
+    async def tell(self, membership: Membership, missing: Mapping[int, str]) -> None:
+        """Have it tell others who is missing."""
+        request = pb.ReportMissingRequest(
+            training=membership.training, segment=membership.segment, missing=missing
+        )
+        await self._answer(self._stub.ReportMissing(request, timeout=self._timeout_s))
+
+    async def detach(self, failure: str | None) -> None:
+        """End the attachment; a peer that is gone needs no word."""
+        if self._attachment is not None:
+            request = pb.DetachRequest(attachment=self._attachment, failure=failure)
+            with suppress(grpc.aio.AioRpcError):
+                await self._stub.Detach(request, timeout=CLOSE_S)
+        if self._stream is not None:
+            self._stream.cancel()
+
+    async def _first_answer(self, method: Any, request: Any) -> Any:
+        """Return the answer of a peer that may still be starting."""
+        ends = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return await method(request, timeout=max(0.01, ends - time.monotonic()))
+            except grpc.aio.AioRpcError as error:
+                starting = error.code() == grpc.StatusCode.UNAVAILABLE
+                if not starting or time.monotonic() + RETRY_S >= ends:
+                    self._raise(error)
+            await asyncio.sleep(RETRY_S)
+
+    async def _answer(self, call: Awaitable[T]) -> T:
+        """Return what the peer answers, with its refusals as our errors."""
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            self._raise(error)
+
+    def _raise(self, error: grpc.aio.AioRpcError) -> NoReturn:
+        code, details = error.code(), error.details() or error.code().name
+        if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
+            raise MailboxFull(details) from None
+        if code in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT):
+            raise PeerError(details) from None
+        raise self._unreachable(f"{code.name.lower().replace('_', ' ')}: {details}") from None
+
+    def _unreachable(self, detail: str) -> PeerUnreachable:
+        return PeerUnreachable(
+            f"this client's own peer at {self._local!r} does not answer ({detail}). Check the "
+            "node-config field gossip-peer; a peer is started with: flwr-gossip peer --listen "
+            "HOST:PORT --insecure (or with certificates), or together with the SuperNode by: "
+            "flwr-gossip supernode"
+        )

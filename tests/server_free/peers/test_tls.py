@@ -1,0 +1,211 @@
+"""Peers over TLS: who may dial, who may answer, and what a bad file says."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trustme
+
+from flwr_gossip.server_free.peers.host import PeerHost
+from flwr_gossip.server_free.peers.links import (
+    Membership,
+    Missing,
+    ModelId,
+    Patience,
+    PeerLink,
+    TlsFiles,
+    connect,
+    describe,
+)
+from flwr_gossip.server_free.peers.tls import check_files, covers
+
+FIRST = ModelId(1, 0, 0)
+MODEL = {"w": np.arange(1000, dtype=np.float32)}
+HASTY = Patience(silence_s=2, start_s=2, ceiling_s=2)
+
+
+class Office:
+    """Issues certificates into a folder."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder, self._ca = folder, trustme.CA(organization_name=name)
+        self.ca = str(folder / "ca.pem")
+        self._ca.cert_pem.write_to_path(self.ca)
+
+    def issue(self, *hosts: str, ca: str | None = None) -> TlsFiles:
+        issued = self._ca.issue_cert(*hosts)
+        base = self.folder / hosts[0]
+        issued.private_key_pem.write_to_path(f"{base}.key")
+        chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
+        Path(f"{base}.pem").write_bytes(chain)
+        return TlsFiles(f"{base}.pem", f"{base}.key", ca)
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return Office(tmp_path / "ours", "ours")
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., PeerHost]]:
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(PeerHost(**options))
+
+
+@pytest.fixture
+def link() -> Iterator[Callable[..., PeerLink]]:
+    with ExitStack() as stack:
+
+        def open_link(host: PeerHost, node: int, *addresses: str) -> PeerLink:
+            membership = Membership("t", b"k" * 32, node, "s", addresses)
+            return stack.enter_context(connect(host.local_address, membership))
+
+        yield open_link
+
+
+def pair(start: Callable[..., PeerHost], *files: TlsFiles | None) -> list[PeerHost]:
+    return [start(advertise="localhost:0", listen="127.0.0.1:0", tls=tls) for tls in files]
+
+
+def fetch(hosts: list[PeerHost], link: Callable[..., PeerLink]) -> Any:
+    """Node 0 publishes, node 1 fetches."""
+    addresses = [host.address for host in hosts]
+    link(hosts[0], 0, *addresses).publish(FIRST, MODEL, readers=[1])
+    [answer] = link(hosts[1], 1, *addresses).fetch([FIRST], HASTY)
+    return answer
+
+
+def test_mutual_tls(
+    office: Office, start: Callable[..., PeerHost], link: Callable[..., PeerLink]
+) -> None:
+    files = office.issue("localhost", ca=office.ca)
+    answer = fetch(pair(start, files, files), link)
+    np.testing.assert_array_equal(answer["w"], MODEL["w"])
+
+
+def test_the_local_client_is_told_the_files(office: Office, start: Callable[..., PeerHost]) -> None:
+    files = office.issue("localhost", ca=office.ca)
+    [host] = pair(start, files)
+    info = describe(host.local_address)
+    assert info.tls
+    assert info.tls_files == files
+
+
+def test_the_network_side_speaks_tls_and_nothing_else(
+    office: Office, start: Callable[..., PeerHost], link: Callable[..., PeerLink]
+) -> None:
+    [host] = pair(start, office.issue("localhost"))
+    context = ssl.create_default_context(cafile=office.ca)
+    context.set_alpn_protocols(["h2"])
+    port = int(host.address.rpartition(":")[2])
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secure,
+    ):
+        assert secure.version() in ("TLSv1.2", "TLSv1.3")
+    [insecure] = pair(start, None)
+    answer = fetch([host, insecure], link)
+    assert isinstance(answer, Missing)
+    assert answer.kind in ("unreachable", "silent")
+
+
+def test_without_a_ca_the_systems_cas_are_asked(
+    office: Office,
+    start: Callable[..., PeerHost],
+    link: Callable[..., PeerLink],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hosts = pair(start, office.issue("localhost"), office.issue("localhost"))
+    answer = fetch(hosts, link)
+    assert isinstance(answer, Missing) and answer.kind == "unreachable"
+    monkeypatch.setenv("SSL_CERT_FILE", office.ca)
+    np.testing.assert_array_equal(fetch(hosts, link)["w"], MODEL["w"])
+
+
+def test_a_certificate_of_another_ca_is_shut_out(
+    office: Office, tmp_path: Path, start: Callable[..., PeerHost], link: Callable[..., PeerLink]
+) -> None:
+    stranger = Office(tmp_path / "theirs", "theirs").issue("localhost", ca=office.ca)
+    answer = fetch(pair(start, office.issue("localhost", ca=office.ca), stranger), link)
+    assert isinstance(answer, Missing)
+    assert answer.kind in ("unreachable", "silent")
+
+
+def test_a_peer_with_the_certificate_of_another_host_is_not_trusted(
+    office: Office, start: Callable[..., PeerHost], link: Callable[..., PeerLink]
+) -> None:
+    wrong = office.issue("elsewhere.example", ca=office.ca)
+    right = office.issue("localhost", ca=office.ca)
+    answer = fetch(pair(start, wrong, right), link)
+    assert isinstance(answer, Missing)
+    assert answer.kind in ("unreachable", "silent")
+
+
+def test_nobody_reads_in_the_name_of_a_node_on_another_host(
+    office: Office, start: Callable[..., PeerHost], link: Callable[..., PeerLink]
+) -> None:
+    hosts = pair(
+        start,
+        office.issue("localhost", ca=office.ca),
+        office.issue("elsewhere.example", ca=office.ca),
+    )
+    answer = fetch(hosts, link)
+    assert isinstance(answer, Missing)
+    assert answer.kind == "refused"
+    assert "not one for node 1 at localhost:" in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("names", "address", "good"),
+    [
+        ([b"a.example"], "a.example:1", True),
+        ([b"A.example"], "a.EXAMPLE:1", True),
+        ([b"x", b"10.0.0.5"], "10.0.0.5:1", True),
+        ([b"::1"], "[0:0::1]:1", True),
+        ([b"*.example"], "a.example:1", True),
+        ([b"*.example"], "a.b.example:1", False),
+        ([b"*.example"], "example:1", False),
+        ([b"10.0.0.50"], "10.0.0.5:1", False),
+        ([], "a:1", False),
+        ([b"\xff"], "a:1", False),
+    ],
+)
+def test_which_certificates_cover_an_address(names: list[bytes], address: str, good: bool) -> None:
+    assert covers(names, address) is good
+
+
+def test_bad_files_are_named(office: Office, tmp_path: Path) -> None:
+    good = office.issue("localhost", ca=office.ca)
+    other = office.issue("other.example")
+    junk = tmp_path / "junk.pem"
+    junk.write_text("junk")
+    bad = {
+        r"certfile 'nowhere\.pem' cannot be read": TlsFiles("nowhere.pem", good.keyfile),
+        r"keyfile 'nowhere\.key' cannot be read": TlsFiles(good.certfile, "nowhere.key"),
+        r"ca_certfile 'nowhere' cannot be": TlsFiles(good.certfile, good.keyfile, "nowhere"),
+        r"junk\.pem' and keyfile": TlsFiles(str(junk), good.keyfile),
+        r"are not a PEM certificate and its": TlsFiles(good.certfile, other.keyfile),
+        r"junk\.pem' holds no PEM": TlsFiles(good.certfile, good.keyfile, str(junk)),
+    }
+    for says, files in bad.items():
+        with pytest.raises(ValueError, match=says):
+            check_files(files)
+        with pytest.raises(ValueError, match=says):
+            PeerHost(tls=files)
+
+
+def test_paths_are_made_absolute(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    office.issue("localhost")
+    monkeypatch.chdir(office.folder)
+    files = check_files(TlsFiles("localhost.pem", "localhost.key"))
+    assert files == TlsFiles(
+        str(office.folder / "localhost.pem"), str(office.folder / "localhost.key")
+    )
