@@ -8,10 +8,11 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 from flwr.supercore import log
 
-from ..server_free.errors import GossipError
-from ..server_free.orders import RECORD, Evaluation, Loss, Report, describe
+from ..server_free.errors import GossipError, one_line
+from ..server_free.orders import RECORD, Evaluation, Loss, Report
 from .dialects import Dialect
 from .records import split
+from .segments import checked_reply
 from .sessions import open_session, user_config
 
 __all__ = ["run_evaluation"]
@@ -34,15 +35,15 @@ def run_evaluation(
             model, _ = split(session.gatherer.mixed(order.slot, order.round), ())
             fetched = session.link.traffic.bytes_fetched
         msg.content = dialect.wrap(model, {}, config, evaluating=True)
-        reply = call_next(msg, ctxt)
+        reply = checked_reply(call_next(msg, ctxt), "evaluate")
         if reply.has_error():
-            return reply
+            return Message(reply.error, reply_to=msg)
         metrics = MetricRecord(dialect.metrics(reply.content))
     except GossipError as error:
         failure = str(error)
     except Exception as error:
         log(ERROR, "gossip_mod: the evaluate function raised", exc_info=error)
-        failure = describe(error)
+        failure = one_line(error)
     report = Report(
         node=order.node, losses=Loss.dump(losses), failure=failure, bytes_fetched=fetched
     )

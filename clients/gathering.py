@@ -13,12 +13,12 @@ import numpy as np
 
 from ..server_free import models
 from ..server_free.errors import GossipError, ModelError
-from ..server_free.mixing import mix, renormalized
+from ..server_free.mixing import mix
 from ..server_free.models import Model
 from ..server_free.orders import Loss
 from ..server_free.peers.links import INITIAL, Missing, ModelId, Patience, PeerLink
 from ..server_free.plans import Plan, Source
-from .records import split
+from .records import shown, split
 
 __all__ = ["Gatherer"]
 
@@ -71,32 +71,49 @@ class Gatherer:
         """
         if round == 0:
             return dict(self.initial())
-        terms = self._with_own(slot, round)
+        terms = self.plan.row(slot, round)
         wanted = [ModelId(round=round, slot=term.slot, node=term.node) for term in terms]
         answers = self._fetch(wanted, self.patience)
         arrived = {
             t.slot: a for t, a in zip(terms, answers, strict=True) if not isinstance(a, Missing)
         }
         lost = [(t, a) for t, a in zip(terms, answers, strict=True) if isinstance(a, Missing)]
+        lost += self._odd_ones_out(terms, arrived, slot)
         self._tell(lost)
         if arrived:
-            weights = renormalized({t.slot: t.weight for t in terms if t.slot in arrived})
+            weights = {t.slot: t.weight for t in terms if t.slot in arrived}
             self._note(lost, slot, "rest of the row")
             return mix(arrived, weights, own=slot)
         model, used = self._last_resort(slot, round)
         self._note(lost, slot, used)
         return dict(model)
 
-    def _with_own(self, slot: int, round: int) -> Sequence[Source]:
-        """Return the row, with the own slot at weight 0 when W gives it none.
+    @staticmethod
+    def _odd_ones_out(
+        terms: Sequence[Source], arrived: dict[int, Model], own: int
+    ) -> list[tuple[Source, Missing]]:
+        """Take out of ``arrived`` what cannot be mixed with the own slot's model.
 
-        Its bool and integer tensors are kept even then.
+        The main arrays have been checked; what travels beside them has no signature.
         """
-        row = self.plan.row(slot, round)
-        holder = self.plan.active(round)[slot]
-        if holder < 0 or any(term.slot == slot for term in row):
-            return row
-        return (*row, Source(slot, holder, 0.0))
+        if not arrived:
+            return []
+        keeper = arrived[own if own in arrived else min(arrived)]
+        odd = []
+        for term in terms:
+            model = arrived.get(term.slot, keeper)
+            for name in model.keys() & keeper.keys():
+                if (model[name].shape, model[name].dtype) != (
+                    keeper[name].shape,
+                    keeper[name].dtype,
+                ):
+                    shape = f"{shown(name)!r} of shape {model[name].shape}"
+                    reason = f"node {term.node} sent {shape}, others have {keeper[name].shape}"
+                    id = ModelId(round=0, slot=term.slot, node=term.node)
+                    odd.append((term, Missing(id, "refused", reason)))
+                    del arrived[term.slot]
+                    break
+        return odd
 
     def _fetch(self, wanted: Sequence[ModelId], patience: Patience) -> list[Model | Missing]:
         own = self.latest[0] if self.latest else None

@@ -30,7 +30,6 @@ from ..server_free.orders import (
     Report,
     Sealed,
     Segment,
-    describe,
     read,
 )
 from ..server_free.peers.links import describe as describe_peer
@@ -59,6 +58,7 @@ def gossip_mod(msg: Message, ctxt: Context, call_next: ClientAppCallable) -> Mes
     try:
         _check_outermost(placement)
         if values.get("kind") == Hello.KIND:
+            _check_everywhere(placement)
             read(Hello, values, _SERVER)
             return _sealed_reply(msg, introduce(ctxt))
         dialect = dialect_for(placement, values)
@@ -79,7 +79,7 @@ def introduce(ctxt: Context) -> Introduction:
         try:
             address = describe_peer(local).address
         except GossipError as error:
-            failure = describe(error)
+            failure = str(error)
     return Introduction(
         partition=_index(config.get("partition-id", -1), "partition-id"),
         num_partitions=_index(config.get("num-partitions", -1), "num-partitions"),
@@ -109,6 +109,14 @@ def _check_outermost(placement: Placement) -> None:
         raise ModError(
             f"gossip_mod is not the first mod: {placement.num_mods_before} mod(s) stand before "
             "it and would see the plugin's records. Write ClientApp(mods=[gossip_mod, ...])."
+        )
+
+
+def _check_everywhere(placement: Placement) -> None:
+    if not placement.in_mods_of_app(gossip_mod):
+        raise ModError(
+            "gossip_mod wraps only some of the app's functions; it must wrap all. Write "
+            "ClientApp(mods=[gossip_mod]) instead of @app.train(mods=[gossip_mod])."
         )
 
 

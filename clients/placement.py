@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from flwr.client.mod import utils as flower_mods
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import Mod
 
 __all__ = ["Placement", "find_placement"]
 
@@ -23,6 +24,11 @@ class Placement:
 
     num_mods_before: int
     legacy: bool
+    app: ClientApp | None = None
+
+    def in_mods_of_app(self, mod: Mod) -> bool:
+        """Return whether ``mod`` is one of ``ClientApp(mods=...)``, not of one function only."""
+        return self.app is None or mod in getattr(self.app, "_mods", [mod])
 
 
 def find_placement() -> Placement:
@@ -37,7 +43,7 @@ def find_placement() -> Placement:
         if frame.f_code is ClientApp.__call__.__code__:
             app = frame.f_locals.get("self")
             legacy = getattr(app, "_call", None) is not None
-            return Placement(num_mods_before=max(0, wrappers - 1), legacy=legacy)
+            return Placement(max(0, wrappers - 1), legacy, app)
         if frame.f_code.co_filename == flower_mods.__file__:
             wrappers += 1
         if frame.f_back is None:

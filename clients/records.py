@@ -9,7 +9,7 @@ from flwr.app import Array, ArrayRecord
 
 from ..server_free.models import Model
 
-__all__ = ["from_record", "join", "split", "to_record"]
+__all__ = ["from_record", "join", "shown", "split", "to_record"]
 
 _SEPARATOR = "\x1f"
 
@@ -42,3 +42,8 @@ def split(model: Model, names: Iterable[str]) -> tuple[dict[str, np.ndarray], di
         if found:
             beside[record] = found
     return main, beside
+
+
+def shown(name: str) -> str:
+    """Return the name of an array for people: ``record/array`` when it travels."""
+    return name.replace(_SEPARATOR, "/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field
 from logging import ERROR
@@ -12,16 +13,17 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp.typing import ClientAppCallable
 from flwr.supercore import log
 
-from ..server_free.errors import GossipError, PlanMismatch
+from ..server_free.errors import GossipError, ModError, PlanMismatch, one_line
 from ..server_free.models import Model
-from ..server_free.orders import RECORD, Loss, Report, Segment, describe, plugin_version
+from ..server_free.orders import RECORD, Loss, Report, Segment, plugin_version
 from ..server_free.peers.links import ModelId
+from ..server_free.plans import VACANT, Plan
 from ..server_free.sketches import sketch
 from .dialects import Dialect
 from .records import join, split, to_record
 from .sessions import Session, open_session, user_config
 
-__all__ = ["run_segment"]
+__all__ = ["checked_reply", "run_segment"]
 
 
 class _HandedOn(Exception):
@@ -47,12 +49,13 @@ def run_segment(
         with open_session(order, msg, ctxt) as session:
             runner.run(session)
     except _HandedOn as error:
-        return error.reply
+        # A mod may have built its error on the user's reply; this one answers the message.
+        return Message(error.reply.error, reply_to=msg)
     except GossipError as error:
         failure = str(error)
     except Exception as error:
         log(ERROR, "gossip_mod: the train function raised", exc_info=error)
-        failure = describe(error)
+        failure = one_line(error)
     return Message(runner.reply(failure), reply_to=msg)
 
 
@@ -66,6 +69,7 @@ class _Runner:
     ctxt: Context
     call_next: ClientAppCallable
     config: ConfigRecord
+    playing: int = 0
     done: list[int] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
@@ -103,22 +107,34 @@ class _Runner:
 
     def _play(self, session: Session, round: int, slot: int) -> None:
         """Play one round: z, h = train(z), publish h (design: one definition of a round)."""
+        self.playing = round
         given = session.gatherer.mixed(slot, round - 1)
         trained = self._train(given, round)
         session.gatherer.check(trained, f"node {self.order.node}'s trained model of round {round}")
         id = ModelId(round=round, slot=slot, node=self.order.node)
-        session.link.publish(id, trained, session.plan.readers(self.order.node, round))
+        session.link.publish(id, trained, self._readers(session.plan, round))
         session.gatherer.latest = (id, trained)
         self.done.append(round)
+        self.playing = 0
+
+    def _readers(self, plan: Plan, round: int) -> tuple[int, ...]:
+        """Return who must have the model of ``round`` before the peer may drop it.
+
+        That of the segment's last round is read again: by its own node, by evaluations, and by
+        readers that a new live list chooses. ``VACANT``, which never reads, pins it until two
+        newer segments are there.
+        """
+        readers = plan.readers(self.order.node, round)
+        return (*readers, VACANT) if round == self.order.last else readers
 
     def _train(self, given: Model, round: int) -> dict[str, np.ndarray]:
         main, beside = split(given, self._travelling())
         config = ConfigRecord({**self.config, "server-round": round})
         self.msg.content = self.dialect.wrap(main, beside, config, evaluating=False)
-        reply = self.call_next(self.msg, self.ctxt)
+        reply = checked_reply(self.call_next(self.msg, self.ctxt), "train")
         if reply.has_error():
             raise _HandedOn(reply)
-        arrays = _in_dtypes_of(main, self.dialect.arrays(reply.content, main))
+        arrays = _as_given(main, self.dialect.arrays(reply.content, main))
         self.metrics.append(self.dialect.metrics(reply.content))
         return join(arrays, self.dialect.beside(reply.content))
 
@@ -140,52 +156,78 @@ class _Runner:
     def reply(self, failure: str) -> RecordDict:
         """Return what goes to the server."""
         order = self.order
+        regular, odd = stacked(self.done, self.metrics)
         report = Report(
             node=order.node,
             segment=order.segment,
             rounds=",".join(map(str, self.done)),
             losses=Loss.dump(self.losses),
-            failure=failure and f"round {self._failed_round()}: {failure}",
+            failure=failure and f"{self._where()}: {failure}",
+            odd_metrics=odd,
             seconds=self.seconds,
             bytes_fetched=self.traffic[0],
             bytes_published=self.traffic[1],
             sketch=self.sketch,
         )
         content = RecordDict({RECORD: ConfigRecord(report.to_values())})
-        content["metrics"] = stacked(self.metrics[: len(self.done)])
+        content["metrics"] = regular
         if self.served is not None:
             content[order.arrays_key] = self.served
         return content
 
-    def _failed_round(self) -> int:
-        return max(self.order.first, self.done[-1] + 1 if self.done else 0)
+    def _where(self) -> str:
+        """Return what was being done when it failed."""
+        if self.playing:
+            return f"round {self.playing}"
+        return f"after round {self.order.last}" if self.done else f"before round {self.order.first}"
 
 
-def stacked(metrics: list[dict[str, Any]]) -> MetricRecord:
-    """Return metric -> list over the rounds; a list-valued metric is laid end to end.
+def stacked(rounds: list[int], metrics: list[dict[str, Any]]) -> tuple[MetricRecord, str]:
+    """Return metric -> list with one value a round, and the metrics that do not fit that.
 
-    A metric that is absent in some rounds is NaN there.
+    A metric that is a list, or absent in some rounds, goes into the second value: JSON,
+    metric -> round -> value.
     """
-    keys = dict.fromkeys(key for one in metrics for key in one)
-    columns = {key: [one.get(key, float("nan")) for one in metrics] for key in keys}
-    return MetricRecord({key: _flat(values) for key, values in columns.items()})
+    played = metrics[: len(rounds)]
+    regular: dict[str, Any] = {}
+    odd: dict[str, dict[int, Any]] = {}
+    for key in dict.fromkeys(key for one in played for key in one):
+        column = {t: one[key] for t, one in zip(rounds, played, strict=True) if key in one}
+        if len(column) < len(rounds) or any(isinstance(v, list) for v in column.values()):
+            odd[key] = column
+        else:
+            regular[key] = _one_type(list(column.values()))
+    return MetricRecord(regular), json.dumps(odd)
 
 
-def _flat(values: list[Any]) -> list[Any]:
-    flat = [v for value in values for v in (value if isinstance(value, list) else [value])]
-    if all(isinstance(value, int) for value in flat):
-        return flat
-    return [float(value) for value in flat]
+def _one_type(values: list[Any]) -> list[Any]:
+    """Return ints as they are, and else floats: Flower's lists are of one type."""
+    if all(isinstance(value, int) for value in values):
+        return values
+    return [float(value) for value in values]
 
 
-def _in_dtypes_of(given: Model, trained: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the trained float arrays in the dtype they were given in, as load_state_dict does.
+def checked_reply(reply: object, kind: str) -> Message:
+    """Return the reply of the user's function; ``ModError`` when it is not a message."""
+    if isinstance(reply, Message):
+        return reply
+    raise ModError(
+        f"the {kind} function returned {type(reply).__name__}, allowed is a Message: "
+        "return Message(content, reply_to=msg)."
+    )
 
-    A numpy train function easily returns float64 for float32; the training keeps one dtype.
+
+def _as_given(given: Model, trained: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the trained arrays in the order, and floats in the dtype, they were given in.
+
+    A numpy train function easily returns float64 for float32; as load_state_dict does, the
+    training keeps one dtype.
     """
-    cast = {}
-    for name, array in trained.items():
-        wanted = given[name].dtype if name in given else array.dtype
-        both_float = np.issubdtype(array.dtype, np.floating) and np.issubdtype(wanted, np.floating)
-        cast[name] = array.astype(wanted, copy=False) if both_float else array
-    return cast
+    names = list(given) if given.keys() == trained.keys() else list(trained)
+    return {name: _cast(trained[name], given.get(name)) for name in names}
+
+
+def _cast(array: np.ndarray, given: np.ndarray | None) -> np.ndarray:
+    if given is not None and array.dtype.kind == given.dtype.kind == "f":
+        return array.astype(given.dtype, copy=False)
+    return array

@@ -27,6 +27,7 @@ __all__ = [
     "PlanMismatch",
     "RosterError",
     "WireError",
+    "one_line",
 ]
 
 
@@ -72,3 +73,8 @@ class MailboxFull(PeerError):
 
 class WireError(PeerError, ValueError):
     """Bytes that are not what they claim to be."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return an exception as one line: our own errors speak for themselves."""
+    return str(error) if isinstance(error, GossipError) else f"{type(error).__name__}: {error}"

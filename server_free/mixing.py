@@ -39,7 +39,7 @@ def mix(models: Mapping[int, Model], weights: Mapping[int, float], own: int) -> 
         Half-step models, all with the names, shapes and dtypes of the first (a tensor that
         some do not have is averaged over those that have it).
     weights : mapping of slot to float
-        One weight for each model, sum 1.
+        One non-negative weight for each model; what is missing from sum 1 is shared out.
     own : int
         The slot whose bool and integer tensors are kept; when its model is missing, those
         of the lowest slot are.
@@ -47,7 +47,7 @@ def mix(models: Mapping[int, Model], weights: Mapping[int, float], own: int) -> 
     Returns
     -------
     dict of str to ndarray
-        Float and complex tensors mixed in their own dtype (half precision accumulates in
+        Float tensors mixed in their own dtype (half precision accumulates in
         float32); bool and integer tensors copied. Shapes, 0-d and empty included, stay.
     """
     if not models or models.keys() != weights.keys():
@@ -59,7 +59,7 @@ def mix(models: Mapping[int, Model], weights: Mapping[int, float], own: int) -> 
     for name in names:
         holders = [slot for slot in slots if name in models[slot]]
         kept = keeper[name] if name in keeper else models[holders[0]][name]
-        if np.issubdtype(kept.dtype, np.inexact):
+        if np.issubdtype(kept.dtype, np.floating):
             shares = renormalized({slot: weights[slot] for slot in holders})
             mixed[name] = _weighted_sum(
                 [models[slot][name] for slot in holders], [shares[slot] for slot in holders]

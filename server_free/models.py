@@ -14,6 +14,7 @@ from .errors import ModelError
 __all__ = [
     "Model",
     "TensorSpec",
+    "check_dtypes",
     "check_finite",
     "check_signature",
     "digest",
@@ -72,10 +73,20 @@ def check_signature(model: Model, expected: tuple[TensorSpec, ...], whose: str) 
             )
 
 
+def check_dtypes(model: Model, whose: str) -> None:
+    """Raise ``ModelError`` naming the first tensor whose dtype is not bool, int or float."""
+    for name, array in model.items():
+        if array.dtype.kind not in "biuf":
+            raise ModelError(
+                f"{whose} has {name!r} of dtype {array.dtype}, allowed are bool, integer and "
+                "float dtypes."
+            )
+
+
 def check_finite(model: Model, whose: str) -> None:
     """Raise ``ModelError`` naming the first tensor of ``whose`` model with NaN or infinity."""
     for name, array in model.items():
-        if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
             raise ModelError(
                 f"{whose} has NaN or infinite values in {name!r}. "
                 "Lower the learning rate or clip gradients."

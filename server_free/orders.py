@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as _installed_version
 from typing import Any, ClassVar, TypeVar
 
-from .errors import GossipError, PlanError, PlanMismatch
+from .errors import PlanError, PlanMismatch
 
 __all__ = [
     "INITIAL_RECORD",
@@ -155,7 +155,8 @@ class Report(Sealed):
     """What happened in a segment or an evaluation at one node.
 
     ``rounds`` is a comma-separated list of the rounds completed, in the order of the metric lists;
-    ``losses`` a JSON list of :class:`Loss`; ``failure`` is empty or one sentence;
+    ``losses`` a JSON list of :class:`Loss`; ``odd_metrics`` is JSON, metric -> round -> value,
+    for metrics that are lists or absent in some rounds; ``failure`` is empty or one sentence;
     ``seconds`` is the wall time spent in the rounds.
     """
 
@@ -165,6 +166,7 @@ class Report(Sealed):
     segment: str = ""
     rounds: str = ""
     losses: str = "[]"
+    odd_metrics: str = "{}"
     failure: str = ""
     seconds: float = 0.0
     bytes_fetched: int = 0
@@ -199,7 +201,10 @@ class Loss:
     @staticmethod
     def load(text: str) -> list[Loss]:
         """Return the losses that :meth:`dump` wrote."""
-        return [Loss(*entry) for entry in json.loads(text)]
+        try:
+            return [Loss(*entry) for entry in json.loads(text)]
+        except (ValueError, TypeError) as error:
+            raise PlanError(f"these are not losses: {error}") from error
 
 
 T = TypeVar("T", bound=Sealed)
@@ -242,10 +247,3 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "str": str,
     "bytes": bytes,
 }
-
-
-def describe(error: BaseException) -> str:
-    """Return one line for an exception: our own errors speak for themselves."""
-    if isinstance(error, GossipError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"

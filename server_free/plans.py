@@ -108,10 +108,15 @@ class Plan:
 
     def active(self, round: int) -> tuple[int, ...]:
         """Return A_t, slot -> node, with ``VACANT`` where a slot has no holder."""
-        return _active(self.schedule, round, self.live_in(round))
+        live = self.live_in(round)
+        if isinstance(self.schedule, AllActive):
+            return _everyone(self.schedule, live)
+        return _active(self.schedule, round, live)
 
     def slot(self, node: int, round: int) -> int | None:
         """Return the slot that ``node`` holds in ``round``, or None when it is not active."""
+        if not 0 <= node < self.num_nodes:
+            raise PlanError(f"node is {node}, allowed is 0..{self.num_nodes - 1}.")
         active = self.active(round)
         if isinstance(self.schedule, AllActive):
             return node if active[node] == node else None
@@ -120,10 +125,11 @@ class Plan:
     def row(self, slot: int, round: int) -> tuple[Source, ...]:
         """Return the terms of ``z = sum_r W_round[slot, r] h_round[r]``, by slot.
 
-        Slots without a holder are masked and the rest renormalised; empty when all are.
+        Slots without a holder are masked and the rest renormalised; empty when all are. The
+        own slot is there even where W gives it no weight, since its integer tensors are kept.
         """
         active = self.active(round)
-        weights = self.topology.weights(slot, round)
+        weights = {slot: 0.0} | self.topology.weights(slot, round)
         held = {r: w for r, w in weights.items() if active[r] != VACANT}
         shares = held if len(held) == len(weights) else renormalized(held)
         return tuple(Source(r, active[r], shares[r]) for r in sorted(shares))
@@ -174,7 +180,8 @@ class Plan:
         if isinstance(self.schedule, Teleport):
             schedule |= {"num_active": self.schedule.num_active, "seed": self.schedule.seed}
         content = {
-            "topology": self.topology.payload.decode() or self.topology.spec,
+            "topology": self.topology.spec,
+            "rows": self.topology.payload.decode(),
             "schedule": schedule,
             "num_rounds": self.num_rounds,
             "live": self.live,
@@ -188,7 +195,8 @@ class Plan:
             content = json.loads(text)
             schedule = _schedule_from(content["schedule"])
             live = tuple((int(first), tuple(map(int, nodes))) for first, nodes in content["live"])
-            topology = _topology_from(str(content["topology"]), schedule.num_slots)
+            spec, rows = str(content["topology"]), str(content["rows"])
+            topology = _topology_from(spec, rows, schedule.num_slots)
             return Plan(topology, schedule, int(content["num_rounds"]), live)
         except PlanError:
             raise
@@ -202,12 +210,17 @@ def _schedule_from(content: Mapping[str, int]) -> Schedule:
     return AllActive(content["num_nodes"])
 
 
-def _topology_from(text: str, num_slots: int) -> Topology:
-    if text.startswith("{"):
-        return topologies.from_bytes(text.encode())
-    return topologies.from_spec(text, num_nodes=num_slots)
+def _topology_from(spec: str, rows: str, num_slots: int) -> Topology:
+    if rows:
+        return topologies.from_bytes(rows.encode())
+    return topologies.from_spec(spec, num_nodes=num_slots)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
+def _everyone(schedule: AllActive, live: tuple[int, ...] | None) -> tuple[int, ...]:
+    return schedule.active(1, live)  # the same in all rounds
+
+
+@lru_cache(maxsize=4096)
 def _active(schedule: Schedule, round: int, live: tuple[int, ...] | None) -> tuple[int, ...]:
     return schedule.active(round, live)

@@ -17,7 +17,7 @@ import numpy as np
 
 from .errors import PlanError
 
-__all__ = ["AllActive", "Schedule", "Teleport", "sample"]
+__all__ = ["AllActive", "Schedule", "Teleport", "check_seed", "sample"]
 
 
 class Schedule(Hashable, Protocol):
@@ -75,13 +75,12 @@ class Teleport:
 
     def __post_init__(self) -> None:
         _check_num_nodes(self.num_nodes)
-        if not 1 <= self.num_active <= self.num_nodes:
+        if not isinstance(self.num_active, int) or not 1 <= self.num_active <= self.num_nodes:
             raise PlanError(
                 f"num_active is {self.num_active}, allowed is 1..{self.num_nodes} "
                 f"(there are {self.num_nodes} nodes)."
             )
-        if self.seed < 0:
-            raise PlanError(f"seed is {self.seed}, allowed is 0 or more.")
+        check_seed(self.seed)
 
     @property
     def num_slots(self) -> int:
@@ -93,17 +92,18 @@ class Teleport:
         _check_round(round)
         population = self.num_nodes if live is None else len(live)
         count = min(self.num_active, population)
-        drawn = sample(self.seed, round, population, count)
+        drawn = sample(self.seed, round, population, count, purpose="teleport")
         nodes = drawn if live is None else [live[index] for index in drawn]
         return (*nodes, *(-1 for _ in range(self.num_active - count)))
 
 
-def sample(seed: int, round: int, population: int, count: int) -> list[int]:
+def sample(seed: int, round: int, population: int, count: int, purpose: str) -> list[int]:
     """Draw ``count`` of ``range(population)`` without replacement, in random order, in O(count).
 
-    A Fisher-Yates shuffle of a virtual list of which only the touched places are stored.
+    A Fisher-Yates shuffle of a virtual list of which only the touched places are stored. Draws
+    for different purposes are independent.
     """
-    bits = _raw_bits(seed, round)
+    bits = _raw_bits(seed, round, purpose)
     moved: dict[int, int] = {}
     drawn = []
     for place in range(count):
@@ -113,9 +113,9 @@ def sample(seed: int, round: int, population: int, count: int) -> list[int]:
     return drawn
 
 
-def _raw_bits(seed: int, round: int) -> Iterator[int]:
-    """Yield the 64-bit words of Philox4x64-10 with key H(seed) and a counter led by the round."""
-    digest = hashlib.sha256(f"flwr-gossip teleport {seed}".encode()).digest()
+def _raw_bits(seed: int, round: int, purpose: str) -> Iterator[int]:
+    """Yield the words of Philox4x64-10 with key H(purpose, seed) and a counter led by the round."""
+    digest = hashlib.sha256(f"flwr-gossip {purpose} {seed}".encode()).digest()
     key = np.frombuffer(digest[:16], dtype="<u8")
     generator = np.random.Philox(counter=np.array([0, 0, 0, round], dtype=np.uint64), key=key)
     while True:
@@ -135,9 +135,15 @@ def _below(bits: Iterator[int], bound: int) -> int:
 _LOW = (1 << 64) - 1
 
 
+def check_seed(seed: int) -> None:
+    """Raise ``PlanError`` unless the seed fits into a message."""
+    if not isinstance(seed, int) or not 0 <= seed < 1 << 63:
+        raise PlanError(f"seed is {seed!r}, allowed is a whole number from 0 to 2^63 - 1.")
+
+
 def _check_num_nodes(num_nodes: int) -> None:
-    if num_nodes < 1:
-        raise PlanError(f"num_nodes is {num_nodes}, allowed is 1 or more.")
+    if not isinstance(num_nodes, int) or num_nodes < 1:
+        raise PlanError(f"num_nodes is {num_nodes!r}, allowed is a whole number from 1.")
 
 
 def _check_round(round: int) -> None:

@@ -53,6 +53,8 @@ def sketch(model: Model, seed: int, num_buckets: int = NUM_BUCKETS) -> NDArray[n
 
 def estimate(sketches: Sequence[NDArray[np.float64]]) -> float:
     """Return the estimated consensus distance of the models behind the sketches."""
+    if not sketches:
+        raise ModelError("estimate: there is no sketch; at least one slot must report.")
     stacked = np.stack([np.asarray(one, dtype=np.float64) for one in sketches])
     return float(np.square(stacked - stacked.mean(axis=0)).sum(axis=1).mean())
 

@@ -42,9 +42,13 @@ class Attendance:
 
     def lose(self, node: int, reason: str) -> None:
         """Take ``node`` out of the live ones and say why."""
+        self.note(node, reason)
+        self.live.discard(node)
+
+    def note(self, node: int, reason: str) -> None:
+        """Say that something went wrong at ``node``, which stays live."""
         log(WARNING, "node %d (%s) failed: %s", node, self.members[node].identity, reason)
         self.failures.setdefault(node, []).append(reason)
-        self.live.discard(node)
 
     def check_alive(self) -> None:
         """Raise ``NoNodesLeft`` with the reasons when no node is live."""

@@ -18,7 +18,7 @@ from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
 from ..server_free.errors import ModelError, PlanError
-from ..server_free.models import check_finite
+from ..server_free.models import check_dtypes, check_finite
 from ..server_free.plans import Plan
 from .attendance import Attendance
 from .dispatch import Dispatch
@@ -170,14 +170,15 @@ class Decentralized(Strategy):
         self, grid: Grid, initial: ArrayRecord, num_rounds: int, timeout: float, serving: bool
     ) -> Iterator[Training]:
         members = assemble(grid, self.settings.min_available_nodes, self.settings.join_timeout)
-        self.plan(len(members), num_rounds)  # before a host is opened: does the topology fit?
+        plan = self.plan(len(members), num_rounds)
+        concurrent = getattr(grid, "max_workers", 1) >= plan.num_nodes
         training_id, key = secrets.token_hex(16), secrets.token_bytes(32)
         model = {name: array.numpy() for name, array in initial.items()}
-        with open_plane(members, training_id, key, model) as plane:
+        with open_plane(members, training_id, key, model, concurrent) as plane:
             log(INFO, "%d nodes, runtime: %s", len(members), plane.kind)
             attendance = Attendance(grid, members)
             training = Training(
-                plan=self.plan(len(members), num_rounds),
+                plan=plan,
                 attendance=attendance,
                 dispatch=Dispatch(
                     self.settings, attendance, plane, initial, training_id, key, timeout
@@ -197,7 +198,14 @@ class Decentralized(Strategy):
         """Return how the run is cut: at evaluation rounds, if anybody evaluates."""
         every = self.settings.evaluate_every or max(1, math.ceil(num_rounds / 10))
         evaluating = serving or self.settings.fraction_evaluate > 0
-        fixed = self.settings.rounds_per_message or (1 if plane.sequential else None)
+        fixed = self.settings.rounds_per_message
+        if plane.sequential:
+            if fixed is not None and fixed > 1:
+                raise PlanError(
+                    f"rounds_per_message is {fixed}, allowed is 1 in this runtime ({plane.kind}), "
+                    "where clients may run one after another and so cannot wait for each other."
+                )
+            fixed = 1
         return Pacer(num_rounds, every if evaluating else None, fixed, timeout)
 
     def _run(
@@ -292,13 +300,15 @@ class Decentralized(Strategy):
 
 
 def _check_arguments(num_rounds: int, timeout: float, initial: ArrayRecord) -> None:
-    if num_rounds < 0:
-        raise PlanError(f"num_rounds is {num_rounds}, allowed is 0 or more.")
-    if not timeout > 0:
-        raise PlanError(f"timeout is {timeout}, allowed is more than 0 seconds.")
+    if isinstance(num_rounds, bool) or not isinstance(num_rounds, int) or num_rounds < 0:
+        raise PlanError(f"num_rounds is {num_rounds!r}, allowed is a whole number from 0.")
+    if not isinstance(timeout, int | float) or not timeout > 0:
+        raise PlanError(f"timeout is {timeout!r}, allowed is more than 0 seconds.")
     if not initial:
         raise ModelError("initial_arrays is empty; give ArrayRecord(model.state_dict()).")
-    check_finite({name: array.numpy() for name, array in initial.items()}, "initial_arrays")
+    model = {name: array.numpy() for name, array in initial.items()}
+    check_dtypes(model, "initial_arrays")
+    check_finite(model, "initial_arrays")
 
 
 def _brief(metrics: MetricRecord | None, distance: float | None) -> str:

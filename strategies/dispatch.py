@@ -97,7 +97,7 @@ class Dispatch:
         """
         live = sorted(self.attendance.live)
         count = max(1, int(self.settings.fraction_evaluate * len(live) + 0.5))
-        chosen = sample(self.settings.seed + 1, round, len(live), count)
+        chosen = sample(self.settings.seed, round, len(live), count, purpose="evaluation")
         return [
             self._message(
                 node,

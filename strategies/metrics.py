@@ -6,11 +6,13 @@ the defaults here report both.
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Mapping, Sequence
+from logging import WARNING
 from typing import Any
 
 from flwr.app import MetricRecord, RecordDict
+from flwr.supercore import log
 
 __all__ = ["evaluate_metrics", "per_round", "train_metrics"]
 
@@ -29,16 +31,19 @@ def evaluate_metrics(records: list[RecordDict], weighted_by_key: str) -> MetricR
 
 def _aggregated(records: list[RecordDict], weighted_by_key: str, spread: bool) -> MetricRecord:
     nodes = [_flattened(record) for record in records]
-    weights = [node.get(weighted_by_key) for node in nodes]
     merged: dict[str, Any] = {}
     for key in dict.fromkeys(key for node in nodes for key in node):
         if key == weighted_by_key:
             continue
-        pairs = [(n[key], w) for n, w in zip(nodes, weights, strict=True) if key in n]
-        values = [value for value, _ in pairs]
+        having = [node for node in nodes if key in node]
+        values = [node[key] for node in having]
+        if len({_width(value) for value in values}) > 1:
+            log(WARNING, "metric %r is left out: the nodes gave values of unlike shape.", key)
+            continue
         merged[key] = _mean(values, [1.0] * len(values))
-        examples = [float(w) for _, w in pairs if isinstance(w, int | float) and w > 0]
-        if len(examples) == len(values):
+        weights = [node.get(weighted_by_key) for node in having]
+        examples = [float(w) for w in weights if isinstance(w, int | float) and w >= 0]
+        if len(examples) == len(values) and sum(examples) > 0:
             merged[f"{key}-weighted"] = _mean(values, examples)
         if spread and not isinstance(values[0], list):
             merged |= {f"{key}-min": min(values), f"{key}-max": max(values)}
@@ -46,8 +51,11 @@ def _aggregated(records: list[RecordDict], weighted_by_key: str, spread: bool) -
 
 
 def _flattened(record: RecordDict) -> dict[str, Any]:
-    merged = {k: v for metrics in record.metric_records.values() for k, v in metrics.items()}
-    return {k: v for k, v in merged.items() if not (isinstance(v, float) and math.isnan(v))}
+    return {k: v for metrics in record.metric_records.values() for k, v in metrics.items()}
+
+
+def _width(value: Any) -> int:
+    return len(value) if isinstance(value, list) else -1
 
 
 def _mean(values: Sequence[Any], weights: Sequence[float]) -> Value:
@@ -58,17 +66,25 @@ def _mean(values: Sequence[Any], weights: Sequence[float]) -> Value:
     return float(sum(v * w for v, w in zip(values, weights, strict=True)) / total)
 
 
-def per_round(rounds: Sequence[int], stacked: Mapping[str, Any]) -> dict[int, RecordDict]:
-    """Return round -> that round's metrics of one node, from lists with one value a round.
+def per_round(
+    rounds: Sequence[int], stacked: Mapping[str, Any], odd: str = "{}"
+) -> dict[int, RecordDict]:
+    """Return round -> that round's metrics of one node.
 
-    A list-valued metric was laid end to end: its length is a multiple of the rounds'.
+    Parameters
+    ----------
+    rounds : sequence of int
+        The rounds the node played.
+    stacked : mapping of str to list
+        Metric -> one value for each of them.
+    odd : str (default: "{}")
+        JSON, metric -> round -> value, for metrics that are lists or absent in some rounds.
     """
-    found: dict[int, RecordDict] = {}
-    for place, round in enumerate(rounds):
-        values: dict[str, Any] = {}
-        for key, column in stacked.items():
-            width = len(column) // len(rounds)
-            part = column[place * width : (place + 1) * width]
-            values[key] = part[0] if width == 1 else part
-        found[round] = RecordDict({"metrics": MetricRecord(values)})
-    return found
+    values: dict[int, dict[str, Any]] = {round: {} for round in rounds}
+    for key, column in stacked.items():
+        for round, value in zip(rounds, column, strict=True):
+            values[round][key] = value
+    for key, by_round in json.loads(odd).items():
+        for text, value in by_round.items():
+            values[int(text)][key] = value
+    return {t: RecordDict({"metrics": MetricRecord(found)}) for t, found in values.items()}

@@ -42,16 +42,20 @@ class Plane:
 
 @contextmanager
 def open_plane(
-    members: Sequence[Member], training: str, key: bytes, initial: Model
+    members: Sequence[Member], training: str, key: bytes, initial: Model, concurrent: bool
 ) -> Iterator[Plane]:
-    """Open the plane that fits the members' introductions; an embedded host has the initial."""
+    """Open the plane that fits the members' introductions; an embedded host has the initial.
+
+    ``concurrent`` says that clients in this process all run at the same time.
+    """
     if any(member.intro.peer for member in members):
         yield _deployed(members)
         return
     with _embedded_host(members) as (kind, host):
         host.open(training, key)
         host.put_initial(training, initial)
-        yield Plane(kind, host.local_address, (host.address,), sequential=True, host=host)
+        sequential = kind == "simulation" or not concurrent
+        yield Plane(kind, host.local_address, (host.address,), sequential, host)
 
 
 def _deployed(members: Sequence[Member]) -> Plane:

@@ -17,10 +17,11 @@ from ..server_free.errors import GossipError, ModError, RosterError
 from ..server_free.orders import RECORD, Hello, Introduction, read
 from .exchange import push
 
-__all__ = ["Member", "assemble", "hello", "introduction", "ordered"]
+__all__ = ["AWAY", "Member", "assemble", "hello", "introduction", "ordered"]
 
 _DEFAULT_MINIMUM = 2
-_AWAY = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE}
+AWAY = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE}
+_NAMELESS = "no identity"
 _NO_MOD = (
     "Its ClientApp must be made with ClientApp(mods=[gossip_mod]) "
     "(from flwr_gossip.clients import gossip_mod), gossip_mod first."
@@ -37,7 +38,9 @@ class Member:
     @property
     def identity(self) -> str:
         """What stays the same when the node comes back under another Flower node id."""
-        return self.intro.name or f"partition-id {self.intro.partition}"
+        if self.intro.name:
+            return f"peer-name {self.intro.name!r}"
+        return f"partition-id {self.intro.partition}" if self.intro.partition >= 0 else _NAMELESS
 
 
 def hello(node_id: int) -> Message:
@@ -53,12 +56,13 @@ def introduction(reply: Message) -> Introduction | None:
     """
     node = f"Flower node {reply.metadata.src_node_id}"
     if reply.has_error():
-        if reply.error.code in _AWAY:
+        if reply.error.code in AWAY:
             return None
         raise ModError(f"{node} failed at first contact: {reply.error.reason}. {_NO_MOD}")
-    if RECORD not in reply.content.config_records:
+    answer = dict(reply.content.config_records.get(RECORD, ConfigRecord()))
+    if answer.get("kind", Hello.KIND) == Hello.KIND:  # nothing, or our own record sent back
         raise ModError(f"{node} answered without gossip_mod. {_NO_MOD}")
-    intro = read(Introduction, dict(reply.content.config_records[RECORD]), node)
+    intro = read(Introduction, answer, node)
     if intro.failure:
         raise RosterError(f"{node} cannot take part: {intro.failure}")
     return intro
@@ -152,7 +156,7 @@ def ordered(members: Iterable[Member]) -> list[Member]:
 def _check_unique(members: Sequence[Member]) -> None:
     counts = Counter(member.identity for member in members)
     for identity, count in counts.items():
-        if count > 1 and not identity.endswith(" -1"):
+        if count > 1 and identity != _NAMELESS:
             nodes = [m.node_id for m in members if m.identity == identity]
             raise RosterError(
                 f"{identity} is claimed by {count} nodes (Flower nodes {nodes}); every node "

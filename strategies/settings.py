@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypedDict
@@ -9,6 +10,8 @@ from typing import Any, TypedDict
 from flwr.app import MetricRecord, RecordDict
 
 from ..server_free.errors import PlanError
+from ..server_free.orders import INITIAL_RECORD, RECORD
+from ..server_free.schedules import check_seed
 
 __all__ = ["MetricsFn", "Options", "Settings"]
 
@@ -87,24 +90,29 @@ class Settings:
     evaluate_metrics_aggr_fn: MetricsFn | None = None
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise PlanError(f"seed is {self.seed}, allowed is 0 or more.")
-        if not 0.0 <= self.fraction_evaluate <= 1.0:
-            raise PlanError(f"fraction_evaluate is {self.fraction_evaluate}, allowed is 0 to 1.")
-        counts = ("evaluate_every", "min_available_nodes", "rounds_per_message", "fetch_models")
-        for name in counts:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise PlanError(f"{name} is {value}, allowed is 1 or more, or None.")
+        check_seed(self.seed)
+        for name in ("evaluate_every", "min_available_nodes", "rounds_per_message", "fetch_models"):
+            _check_count(name, getattr(self, name))
+        _check_number("fraction_evaluate", self.fraction_evaluate, low=0.0, high=1.0)
         for name in ("peer_timeout", "join_timeout"):
-            if not getattr(self, name) > 0:
-                raise PlanError(f"{name} is {getattr(self, name)}, allowed is more than 0 seconds.")
-        for name in self.travelling:
-            if not name or "," in name or name in (self.arrayrecord_key, self.configrecord_key):
-                raise PlanError(
-                    f"travelling names {name!r}; allowed are record names without commas other "
-                    f"than {self.arrayrecord_key!r} and {self.configrecord_key!r}."
-                )
+            _check_number(name, getattr(self, name), low=1e-3)
+        self._check_keys()
+
+    def _check_keys(self) -> None:
+        if isinstance(self.travelling, str):
+            raise PlanError(
+                f"travelling is {self.travelling!r}, allowed is a list of record names: "
+                f"[{self.travelling!r}]."
+            )
+        _check_key("weighted_by_key", self.weighted_by_key, ())
+        taken = [RECORD, INITIAL_RECORD]
+        keys = [
+            ("arrayrecord_key", self.arrayrecord_key),
+            ("configrecord_key", self.configrecord_key),
+        ]
+        for name, key in [*keys, *(("travelling", key) for key in self.travelling)]:
+            _check_key(name, key, taken)
+            taken.append(key)
 
     @staticmethod
     def of(options: Options) -> Settings:
@@ -114,3 +122,23 @@ class Settings:
         if unknown:
             raise TypeError(f"unknown option {unknown[0]!r}; allowed are {sorted(allowed)}.")
         return Settings(**options)
+
+
+def _check_count(name: str, value: object) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is not None and not whole:
+        raise PlanError(f"{name} is {value!r}, allowed is a whole number from 1, or None.")
+
+
+def _check_number(name: str, value: object, low: float, high: float = math.inf) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not low <= float(str(value)) <= high:
+        upper = "" if high == math.inf else f" to {high:g}"
+        raise PlanError(f"{name} is {value!r}, allowed is a number from {low:g}{upper}.")
+
+
+def _check_key(name: str, key: object, taken: Sequence[str]) -> None:
+    if not isinstance(key, str) or not key or "," in key:
+        raise PlanError(f"{name} is {key!r}, allowed is a non-empty text without commas.")
+    if key in taken:
+        raise PlanError(f"{name} is {key!r}, which is in use already; the record keys must differ.")

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from logging import WARNING
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Message,
+    MessageType,
+    MetricRecord,
+    RecordDict,
+)
+from flwr.supercore import log
 
-from ..server_free.errors import PeerUnreachable
+from ..server_free.errors import GossipError, ModError, PeerUnreachable
 from ..server_free.mixing import mix
 from ..server_free.models import Model
 from ..server_free.orders import RECORD, Loss, Report, read
@@ -20,6 +30,7 @@ from .exchange import exchange
 from .metrics import per_round
 from .pacing import Pacer
 from .results import GossipResult
+from .roster import AWAY
 
 __all__ = ["Training"]
 
@@ -104,23 +115,40 @@ class Training:
 
     def _take_in(self, reply: Message) -> None:
         node = self.attendance.node_of(reply.metadata.src_node_id)
-        if reply.has_error():
-            self.attendance.lose(node, reply.error.reason or f"error code {reply.error.code}")
+        if node < 0:
+            log(WARNING, "a reply of Flower node %d is not of this training.", node)
             return
-        self._count(reply.content)
-        if RECORD not in reply.content.config_records:
-            self.attendance.lose(
-                node,
-                "its reply has no report: gossip_mod does not wrap this function; write "
-                "ClientApp(mods=[gossip_mod]), not only @app.train(mods=[gossip_mod])",
-            )
+        try:
+            report = self._report(node, reply)
+            self.result.losses += Loss.load(report.losses)
+        except GossipError as error:
+            self._failed(node, reply, str(error))
             return
-        report = read(Report, dict(reply.content.config_records[RECORD]), f"node {node}")
         self.reports[node] = report
-        self.result.losses += Loss.load(report.losses)
         self.result.traffic.bytes_between_clients += report.bytes_fetched
         if report.failure:
-            self.attendance.lose(node, report.failure)
+            self._failed(node, reply, report.failure)
+
+    def _report(self, node: int, reply: Message) -> Report:
+        """Return the report in a reply; ``ModError`` or ``PlanError`` when there is none."""
+        if reply.has_error():
+            raise ModError(reply.error.reason or f"error code {reply.error.code}")
+        self._count(reply.content)
+        if RECORD not in reply.content.config_records:
+            raise ModError(
+                "its reply has no report: gossip_mod does not wrap this function; write "
+                "ClientApp(mods=[gossip_mod]), not only @app.train(mods=[gossip_mod])"
+            )
+        return read(Report, dict(reply.content.config_records[RECORD]), f"node {node}")
+
+    def _failed(self, node: int, reply: Message, reason: str) -> None:
+        """Note a failure; a node that only failed to evaluate goes on training, as in FedAvg."""
+        away = reply.has_error() and reply.error.code in AWAY
+        evaluating = reply.metadata.message_type == MessageType.EVALUATE
+        if evaluating and not away:
+            self.attendance.note(node, reason)
+        else:
+            self.attendance.lose(node, reason)
 
     def _losses(self, kinds: Iterable[str]) -> list[Loss]:
         wanted = set(kinds)
@@ -156,7 +184,8 @@ class Training:
         for node, content in self._reported(replies):
             rounds = [int(text) for text in self.reports[node].rounds.split(",") if text]
             stacked = content.metric_records.get("metrics", MetricRecord())
-            for round, record in per_round(rounds, stacked).items():
+            odd = self.reports[node].odd_metrics
+            for round, record in per_round(rounds, stacked, odd).items():
                 found.setdefault(round, {})[node] = record
         return {t: [found[t][node] for node in sorted(found[t])] for t in sorted(found)}
 

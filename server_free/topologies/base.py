@@ -55,8 +55,10 @@ class Topology:
     payload: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
-        if self.num_nodes < 1:
-            raise PlanError(f"{self.spec}: num_nodes is {self.num_nodes}, allowed is 1 or more.")
+        if not isinstance(self.num_nodes, int) or self.num_nodes < 1:
+            raise PlanError(
+                f"{self.spec}: num_nodes is {self.num_nodes!r}, allowed is a whole number from 1."
+            )
         if self.period < 1:
             raise PlanError(f"{self.spec}: period is {self.period}, allowed is 1 or more.")
 

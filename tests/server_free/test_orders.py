@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flwr_gossip.server_free import orders
-from flwr_gossip.server_free.errors import ModelError, PlanError, PlanMismatch
+from flwr_gossip.server_free.errors import ModelError, PlanError, PlanMismatch, one_line
 from flwr_gossip.server_free.orders import (
     PROTOCOL,
     Evaluation,
@@ -21,7 +21,6 @@ from flwr_gossip.server_free.orders import (
     Report,
     Sealed,
     Segment,
-    describe,
     plugin_version,
     read,
 )
@@ -156,5 +155,5 @@ def test_losses_come_back_from_json(some: list[Loss]) -> None:
 
 
 def test_own_errors_speak_for_themselves() -> None:
-    assert describe(ModelError("node 3 has NaN.")) == "node 3 has NaN."
-    assert describe(KeyError("w")) == "KeyError: 'w'"
+    assert one_line(ModelError("node 3 has NaN.")) == "node 3 has NaN."
+    assert one_line(KeyError("w")) == "KeyError: 'w'"

@@ -115,7 +115,8 @@ def test_a_slot_without_own_weight_is_still_read_by_its_next_holder() -> None:
     before, after = plan.active(1), plan.active(2)
     for slot, node in enumerate(before):
         assert plan.readers(node, 1) == tuple(sorted({*after} - {node}))
-        assert [source.slot for source in plan.sources(after[slot], 2)] == [1 - slot]
+        sources = {source.slot: source.weight for source in plan.sources(after[slot], 2)}
+        assert sources == {slot: 0.0, 1 - slot: 1.0}
 
 
 def test_with_all_nodes_active_teleportation_still_moves_the_slots() -> None:
@@ -313,7 +314,7 @@ def test_a_plan_comes_back_from_json(plan: Plan) -> None:
     [topologies.from_networkx(nx.petersen_graph()), topologies.from_matrix(np.eye(10)[::-1])],
 )
 def test_graphs_that_are_no_formula_travel_with_the_plan(topology: topologies.Topology) -> None:
-    plan = Plan(topology, Teleport(20, 10, seed=2**80), NUM_ROUNDS)
+    plan = Plan(topology, Teleport(20, 10, seed=2**62), NUM_ROUNDS)
     again = Plan.from_json(plan.to_json())
     assert again == plan
     assert parts(again) == parts(plan)

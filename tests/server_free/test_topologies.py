@@ -339,7 +339,9 @@ def test_a_torus_must_have_as_many_places_as_nodes() -> None:
 @pytest.mark.parametrize("form", sorted({*FORMS} - {"torus:RxC"}))
 @pytest.mark.parametrize("n", [0, -1, -7])
 def test_sizes_below_one_are_refused(form: str, n: int) -> None:
-    with pytest.raises(PlanError, match=f"{form}: num_nodes is {n}, allowed is 1 or more"):
+    with pytest.raises(
+        PlanError, match=f"{form}: num_nodes is {n}, allowed is a whole number from 1"
+    ):
         from_spec(form, num_nodes=n)
 
 
@@ -381,7 +383,7 @@ def test_matrices_that_are_not_doubly_stochastic_are_refused(matrix: list, says:
 def test_graphs_without_symmetric_weights_are_refused() -> None:
     with pytest.raises(PlanError, match="directed; give its W to from_matrix"):
         topologies.from_networkx(nx.DiGraph([(0, 1)]))
-    with pytest.raises(PlanError, match="num_nodes is 0, allowed is 1 or more"):
+    with pytest.raises(PlanError, match="num_nodes is 0, allowed is a whole number from 1"):
         topologies.from_networkx(nx.Graph())
 
 
