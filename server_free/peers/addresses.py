@@ -11,7 +11,13 @@ from dataclasses import dataclass
 
 from ..errors import PeerError
 
-__all__ = ["HostPort", "SocketFolder", "check_unix_path", "parse_host_port"]
+__all__ = [
+    "HostPort",
+    "SocketFolder",
+    "check_can_listen",
+    "check_unix_path",
+    "parse_host_port",
+]
 
 MAX_UNIX_PATH_BYTES = 107
 """Linux takes 108 bytes with the zero at the end; macOS 104."""
@@ -56,6 +62,22 @@ def parse_host_port(text: str, field: str) -> HostPort:
             f"{field} is {text!r}, must be HOST:PORT, for example 10.0.0.5:9400 or [::1]:9400"
         )
     return HostPort(host, int(port))
+
+
+def check_can_listen(address: HostPort, field: str) -> None:
+    """Raise ``PeerError`` with the system's own words if nobody can listen on ``address`` now."""
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(target)
+    except OSError as error:
+        raise PeerError(
+            f"{field} is {str(address)!r}, which cannot be listened on: {error.strerror}. Choose "
+            "another port or address of this machine, or stop what listens there"
+        ) from None
 
 
 def check_unix_path(address: str, field: str) -> str:

@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from ..errors import PeerError
 from ..orders import plugin_version
 from . import peer_pb2 as pb
-from .addresses import HostPort, SocketFolder, check_unix_path, parse_host_port
+from .addresses import HostPort, SocketFolder, check_can_listen, check_unix_path, parse_host_port
 from .base_host import BaseHost
 from .frames import CHANNEL_OPTIONS
 from .links import PROTOCOL, PeerInfo, TlsFiles
@@ -76,6 +76,12 @@ class PeerHost(BaseHost):
         self._servers: list[Any] = []
         self.address = ""
         self.local_address = ""
+        self.listen_address = ""
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it is started and its event loop lives."""
+        return self._loop is not None and self._loop.is_alive
 
     @property
     def info(self) -> PeerInfo:
@@ -113,10 +119,12 @@ class PeerHost(BaseHost):
         )
         port = await self._start_network(network_service)
         advertise = self._advertise
+        self.listen_address = str(HostPort(self._listen.host, port))
         self.address = str(HostPort(advertise.host, advertise.port or port))
         await self._start_local(network_service)
 
     async def _start_network(self, service: NetworkService) -> int:
+        check_can_listen(self._listen, "listen")  # gRPC would say it in its log and more darkly
         server = grpc.aio.server(options=SERVER_OPTIONS)
         add_PeerServicer_to_server(service, server)
         await _add_health(server)
@@ -185,10 +193,7 @@ def _bind(server: Any, address: str, field: str, tls: TlsFiles | None) -> int:
             return int(server.add_insecure_port(address))
         return int(server.add_secure_port(address, server_credentials(tls)))
     except RuntimeError as error:
-        raise PeerError(
-            f"{field} is {address!r}, which cannot be listened on: the port is taken or the "
-            f"address is not this machine's ({error})"
-        ) from None
+        raise PeerError(f"{field} is {address!r}, which cannot be listened on: {error}") from None
 
 
 async def _add_health(server: Any) -> None:

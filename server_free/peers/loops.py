@@ -52,6 +52,11 @@ class LoopThread:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(STOP_S)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def run(self, call: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         """Run ``call`` in the loop and return its result; without a result in time it is ended.
 

@@ -566,8 +566,13 @@ def test_fifty_megabytes_to_several_readers_at_once(
 
 
 def test_a_port_that_is_taken(host: PeerHost) -> None:
-    with pytest.raises(PeerError, match=rf"listen is '{host.address}'.*the port is taken"):
+    with pytest.raises(PeerError, match=rf"listen is '{host.address}'.*Address already in use"):
         PeerHost(listen=host.address).start()
+
+
+def test_an_address_that_is_not_of_this_machine() -> None:
+    with pytest.raises(PeerError, match=r"listen is '192\.0\.2\.1:9400'.*cannot be listened on"):
+        PeerHost(listen="192.0.2.1:9400").start()
 
 
 def test_an_address_of_all_interfaces_needs_one_to_advertise() -> None:
