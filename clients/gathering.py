@@ -78,7 +78,7 @@ class Gatherer:
             t.slot: a for t, a in zip(terms, answers, strict=True) if not isinstance(a, Missing)
         }
         lost = [(t, a) for t, a in zip(terms, answers, strict=True) if isinstance(a, Missing)]
-        lost += self._odd_ones_out(terms, arrived, slot)
+        lost += self._odd_ones_out(terms, arrived, slot, round)
         self._tell(lost)
         if arrived:
             weights = {t.slot: t.weight for t in terms if t.slot in arrived}
@@ -90,7 +90,7 @@ class Gatherer:
 
     @staticmethod
     def _odd_ones_out(
-        terms: Sequence[Source], arrived: dict[int, Model], own: int
+        terms: Sequence[Source], arrived: dict[int, Model], own: int, round: int
     ) -> list[tuple[Source, Missing]]:
         """Take out of ``arrived`` what cannot be mixed with the own slot's model.
 
@@ -109,7 +109,7 @@ class Gatherer:
                 ):
                     shape = f"{shown(name)!r} of shape {model[name].shape}"
                     reason = f"node {term.node} sent {shape}, others have {keeper[name].shape}"
-                    id = ModelId(round=0, slot=term.slot, node=term.node)
+                    id = ModelId(round=round, slot=term.slot, node=term.node)
                     odd.append((term, Missing(id, "refused", reason)))
                     del arrived[term.slot]
                     break

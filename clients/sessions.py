@@ -38,6 +38,7 @@ def open_session(order: Order, msg: Message, ctxt: Context) -> Iterator[Session]
         node=order.node,
         segment=order.segment if isinstance(order, Segment) and order.last >= order.first else "",
         addresses=tuple(json.loads(order.addresses)),
+        last=order.last if isinstance(order, Segment) else 0,
     )
     patience = Patience(order.silence_s, order.start_s, order.ceiling_s)
     with connect(_own_peer(order, ctxt), membership) as link:

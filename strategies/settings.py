@@ -54,7 +54,8 @@ class Settings:
         have it, else 2.
     rounds_per_message : int, optional
         Rounds that one Flower message asks for. Default: 1 where clients may run one after
-        another (simulation), else about a minute of work. Larger: fewer messages, later news.
+        another (simulation; never more there), else about a minute of work. Larger: fewer
+        messages, later news.
     fetch_models : int, optional
         How many slots' models the server fetches for ``evaluate_fn`` and the final model,
         which is their mean. Default: all of up to 16 slots, else 16 spread evenly.
@@ -141,4 +142,4 @@ def _check_key(name: str, key: object, taken: Sequence[str]) -> None:
     if not isinstance(key, str) or not key or "," in key:
         raise PlanError(f"{name} is {key!r}, allowed is a non-empty text without commas.")
     if key in taken:
-        raise PlanError(f"{name} is {key!r}, which is in use already; the record keys must differ.")
+        raise PlanError(f"{name} is {key!r}, which is in use already; record keys must differ.")

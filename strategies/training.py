@@ -111,7 +111,15 @@ class Training:
                 node = node_of(message.metadata.dst_node_id)
                 overdue = f"no reply within timeout={self.dispatch.timeout_s:g} s"
                 self.attendance.lose(node, self._dead().get(node) or overdue)
+        self._tell_losses()
         return replies
+
+    def _tell_losses(self) -> None:
+        """Log whose models did not arrive, one line a node, with the first reason."""
+        losses = [loss for report in self.reports.values() for loss in Loss.load(report.losses)]
+        for holder in sorted({loss.holder for loss in losses}):
+            own = [loss for loss in losses if loss.holder == holder]
+            log(WARNING, "%d models of node %d are missing: %s", len(own), holder, own[0].reason)
 
     def _take_in(self, reply: Message) -> None:
         node = self.attendance.node_of(reply.metadata.src_node_id)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import Protocol
+from typing import Any, Protocol
+
+import grpc
 
 __all__ = ["Sleeper", "keep_out_of_forks"]
 
@@ -30,19 +32,20 @@ class Sleeper(Protocol):
 
 _sleepers: weakref.WeakSet[Sleeper] = weakref.WeakSet()
 _lock = threading.Lock()
-_registered = False
+_anchor: Any = None
 
 
 def keep_out_of_forks(sleeper: Sleeper) -> None:
     """Put ``sleeper`` to sleep around every fork, as long as it lives."""
-    global _registered
+    global _anchor
     with _lock:
         _sleepers.add(sleeper)
-        if not _registered and hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=_before, after_in_parent=_in_parent, after_in_child=_in_child
-            )
-            _registered = True
+        if _anchor is not None or not hasattr(os, "register_at_fork"):
+            return
+        # Never used: with a channel left, letting go of the others does not shut gRPC down, which
+        # goes on in the background and crashes a fork meanwhile (seen in 1.70).
+        _anchor = grpc.insecure_channel("unix:/nowhere")
+        os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
 
 
 def _before() -> None:

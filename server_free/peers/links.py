@@ -85,6 +85,9 @@ class Membership:
         Id of the segment being worked on; empty when only reading, as in evaluation.
     addresses : tuple[str, ...]
         The advertised ``host:port`` of each node's peer; one entry is the same for all nodes.
+    last : int (default: 0)
+        The segment's last round: should this client fail, no model up to it will come, and
+        nobody waits. 0: not known, then of any round.
     """
 
     training: str
@@ -92,6 +95,7 @@ class Membership:
     node: int
     segment: str
     addresses: tuple[str, ...]
+    last: int = 0
 
     def __post_init__(self) -> None:
         if not self.training:
@@ -108,7 +112,7 @@ class Membership:
     def __repr__(self) -> str:
         return (
             f"Membership(training={self.training!r}, key=..., node={self.node}, "
-            f"segment={self.segment!r}, addresses={self.addresses!r})"
+            f"segment={self.segment!r}, addresses={self.addresses!r}, last={self.last})"
         )
 
     def address_of(self, node: int) -> str:

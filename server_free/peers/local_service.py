@@ -86,7 +86,9 @@ class LocalService(LocalPeerServicer):
     @_answering
     async def Attach(self, request: pb.AttachRequest, context: grpc.aio.ServicerContext) -> None:
         """Hold the stream while the client works; the node is gone when it breaks."""
-        attachment = self._mailbox.attach(request.training, request.node, request.segment)
+        attachment = self._mailbox.attach(
+            request.training, request.node, request.segment, request.last
+        )
         detached = asyncio.Event()
         self._attachments[attachment.number] = attachment, detached
         try:

@@ -88,12 +88,12 @@ class Mailbox:
 
     # ----- the clients of this host's nodes
 
-    def attach(self, training: str, node: int, segment: str) -> Attachment:
-        """Note that the client of ``node`` works on ``segment``."""
+    def attach(self, training: str, node: int, segment: str, last: int = 0) -> Attachment:
+        """Note that the client of ``node`` works on ``segment``, whose last round is ``last``."""
         with self._lock:
             self._attachments += 1
             attachment = Attachment(self._attachments, training, node, segment)
-            self._get(training).attach(node, segment, attachment.number)
+            self._get(training).attach(node, segment, attachment.number, last)
             self._changed(training, node)
             return attachment
 

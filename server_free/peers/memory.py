@@ -94,7 +94,7 @@ class MemoryLink(BaseLink):
         self._attachment = None
         if membership.segment:
             self._attachment = self._host.mailbox.attach(
-                membership.training, membership.node, membership.segment
+                membership.training, membership.node, membership.segment, membership.last
             )
         self._learn(self._host.mailbox.known_missing(membership.training, membership.segment))
 

@@ -65,7 +65,10 @@ class OwnPeer:
     async def attach(self, membership: Membership) -> None:
         """Open the stream whose end tells the peer that this process has ended."""
         request = pb.AttachRequest(
-            training=membership.training, node=membership.node, segment=membership.segment
+            training=membership.training,
+            node=membership.node,
+            segment=membership.segment,
+            last=membership.last,
         )
         self._stream = self._stub.Attach(request)
         try:

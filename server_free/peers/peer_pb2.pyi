@@ -152,14 +152,16 @@ class OpenReply(_message.Message):
     def __init__(self, peer: _Optional[_Union[DescribeReply, _Mapping]] = ..., max_bytes: _Optional[int] = ..., known_missing: _Optional[_Mapping[int, str]] = ...) -> None: ...
 
 class AttachRequest(_message.Message):
-    __slots__ = ("training", "node", "segment")
+    __slots__ = ("training", "node", "segment", "last")
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
     training: str
     node: int
     segment: str
-    def __init__(self, training: _Optional[str] = ..., node: _Optional[int] = ..., segment: _Optional[str] = ...) -> None: ...
+    last: int
+    def __init__(self, training: _Optional[str] = ..., node: _Optional[int] = ..., segment: _Optional[str] = ..., last: _Optional[int] = ...) -> None: ...
 
 class Attached(_message.Message):
     __slots__ = ("attachment",)

@@ -5,6 +5,7 @@ No locks and no threads: :mod:`.mailbox` guards these objects.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -64,11 +65,19 @@ class _Held:
     of_this_run: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A client ended in failure: of its rounds up to ``until`` no more will come."""
+
+    until: int
+    reason: str
+
+
 @dataclass(slots=True)
 class _Node:
-    attachments: set[int] = field(default_factory=set)
+    attachments: dict[int, int] = field(default_factory=dict)  # number -> last round it works on
     newest: int = 0
-    gone: str | None = None
+    gone: Gone | None = None
 
 
 @dataclass(slots=True)
@@ -82,7 +91,8 @@ class Training:
     _nodes: dict[int, _Node] = field(default_factory=dict)
     _asked: dict[int, int] = field(default_factory=dict)  # reader -> newest round it asked for
     _missing: dict[str, dict[int, str]] = field(default_factory=dict)  # segment -> node -> reason
-    _segments: list[str] = field(default_factory=list)
+    _segment_no: int = 0
+    _recent: list[str] = field(default_factory=list)  # names of the last segments
 
     def rekey(self, key: bytes) -> None:
         """Go on as a new run: models stay readable and may be replaced, marks are forgotten."""
@@ -102,31 +112,32 @@ class Training:
 
     # ----- the nodes' clients
 
-    def attach(self, node: int, segment: str, attachment: int) -> None:
+    def attach(self, node: int, segment: str, attachment: int, last: int) -> None:
         """Note that ``node``'s client works on ``segment``; a mark "gone" is cleared."""
         state = self._node(node)
-        state.attachments.add(attachment)
+        state.attachments[attachment] = last
         state.gone = None
-        if segment not in self._segments:
-            self._segments.append(segment)
+        if segment not in self._recent:
+            self._segment_no += 1
+            self._recent = [*self._recent, segment][-KEPT_SEGMENTS:]
             self._forget_old_segments()
 
     def detach(self, node: int, attachment: int, failure: str | None) -> None:
-        """Note that a client has ended; with ``failure`` and no other client the node is gone."""
+        """Note that a client has ended; with ``failure`` and no other client the node is gone.
+
+        It is gone for the rounds of its segment: in a later one it may be back.
+        """
         state = self._node(node)
-        if attachment not in state.attachments:
-            return
-        state.attachments.discard(attachment)
-        if failure is not None and not state.attachments:
-            state.gone = failure
+        last = state.attachments.pop(attachment, None)
+        if last is not None and failure is not None and not state.attachments:
+            state.gone = Gone(last or sys.maxsize, failure)
 
     def _forget_old_segments(self) -> None:
         """Who read in an older segment than the last two has moved on, dead or alive."""
-        for old in [s for s in self._missing if s not in self._segments[-KEPT_SEGMENTS:]]:
+        for old in [s for s in self._missing if s not in self._recent]:
             del self._missing[old]
-        newest = len(self._segments)
         for held in self._all():
-            if held.segment_no <= newest - KEPT_SEGMENTS:
+            if held.segment_no <= self._segment_no - KEPT_SEGMENTS:
                 held.awaiting.clear()
 
     def report_missing(self, segment: str, missing: Mapping[int, str]) -> None:
@@ -154,7 +165,7 @@ class Training:
             raise PeerError(f"{id} was already published with other content; it is not replaced")
         self.nbytes += model.nbytes - (old.model.nbytes if old else 0)
         awaiting = set(readers) - self._missing.get(segment, {}).keys()
-        held = _Held(model, awaiting, len(self._segments))
+        held = _Held(model, awaiting, self._segment_no)
         self._rounds.setdefault(id.round, {})[id] = held
         state = self._node(id.node)
         state.newest = max(state.newest, id.round)
@@ -169,8 +180,8 @@ class Training:
         state = self._nodes.get(id.node, _Node())
         if 0 < id.round <= state.newest:
             return Absent("dropped", f"it has published round {state.newest} and no longer has it")
-        if state.gone is not None:
-            return Absent("gone", state.gone)
+        if state.gone is not None and id.round <= state.gone.until:
+            return Absent("gone", state.gone.reason)
         return NotReady(bool(state.attachments), state.newest, missing)
 
     def delivered(self, id: ModelId, reader: int) -> None:

@@ -103,7 +103,7 @@ def test_an_unknown_option_is_named_with_the_allowed_ones(kind: Any) -> None:
         ("travelling", "optimizer"),
         ("travelling", ["optimizer", "optimizer"]),
         ("travelling", [3]),
-        ("arrayrecord_key", "config"),
+        ("configrecord_key", "arrays"),
         ("arrayrecord_key", ""),
         ("configrecord_key", RECORD),
         ("weighted_by_key", None),
@@ -143,7 +143,7 @@ def test_initial_arrays_that_are_not_finite(value: float) -> None:
 
 def test_initial_arrays_of_a_dtype_that_cannot_travel() -> None:
     arrays = ArrayRecord({"w": Array(np.zeros(2, np.complex128))})
-    with pytest.raises(ModelError, match="'w' has dtype complex128"):
+    with pytest.raises(ModelError, match="'w' of dtype complex128, allowed are"):
         play(Gossip("ring"), quadratic_app(), 2, 1, arrays)
 
 
@@ -209,7 +209,7 @@ def test_peer_names_on_some_nodes_only() -> None:
 @pytest.mark.parametrize("name", ["clinic", "clinic -1"])
 def test_duplicate_peer_names(name: str) -> None:
     configs = [{"peer-name": name}, {"peer-name": name}]
-    refused(configs, rf"{name} is claimed by 2 nodes \(Flower nodes \[1000, 1001\]\)")
+    refused(configs, rf"peer-name '{name}' is claimed by 2 nodes \(Flower nodes \[1000, 1001\]\)")
 
 
 def test_a_peer_that_does_not_answer_at_the_start() -> None:
@@ -325,7 +325,7 @@ def test_one_failing_node_of_a_ring_is_the_only_one_missing(
 ) -> None:
     calls = Calls()
     app = quadratic_app(calls, before_train=failing(5, 3))
-    strategy = Gossip("ring", evaluate_every=evaluate_every, peer_timeout=2.0)
+    strategy = Gossip("ring", evaluate_every=evaluate_every, peer_timeout=2.0, rounds_per_message=1)
     grid = {"max_workers": workers}
     result = play(strategy, app, 8, 7, initial("float64"), grid=grid)
     assert list(result.failures) == [5]
@@ -345,6 +345,24 @@ def test_one_failing_node_of_a_ring_is_the_only_one_missing(
     for (node, t), z in calls.evaluated.items():
         at_stop = dense(result.plan, x0, local_update, t, missing)
         np.testing.assert_allclose(z, at_stop[node], err_msg=f"{node=} {t=}", **close)
+
+
+def test_a_node_that_fails_inside_a_segment_is_missed_to_its_end_and_comes_back() -> None:
+    calls = Calls()
+    app = quadratic_app(calls, before_train=failing(5, 3))
+    strategy = Gossip("ring", rounds_per_message=5, fraction_evaluate=0.0)
+    arrays = initial("float64")
+    result = play(strategy, app, 8, 20, arrays, grid={"max_workers": 8})
+    assert list(result.failures) == [5]
+    assert {(loss.holder, loss.round) for loss in result.losses} == {(5, 3), (5, 4), (5, 5)}
+    assert {loss.reader for loss in result.losses} == {4, 6}
+    assert result.plan is not None
+    assert 5 not in (result.plan.live_in(6) or ())
+    assert (5, 20) in calls.trained
+    x0, missing = to_vector(arrays), {(s, t, 5) for s in (4, 5, 6) for t in (3, 4, 5)}
+    final = dense(result.plan, x0, local_update, 20, missing)
+    served = final[list(result.served_slots)].mean(axis=0)
+    np.testing.assert_allclose(to_vector(result.arrays), served, rtol=1e-12, atol=1e-12)
 
 
 def test_metrics_of_the_others_and_of_earlier_rounds_stay() -> None:

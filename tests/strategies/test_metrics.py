@@ -104,7 +104,7 @@ def without_nan(record: MetricRecord) -> dict[str, Any]:
 @pytest.mark.parametrize("rounds", ROUNDS)
 def test_each_round_gets_its_own_values_back(rounds: list[dict[str, Any]]) -> None:
     numbers = [3 + 2 * place for place in range(len(rounds))]
-    found = per_round(numbers, stacked(rounds))
+    found = per_round(numbers, *stacked(numbers, rounds))
     back = {t: without_nan(record["metrics"]) for t, record in found.items()}  # type: ignore[arg-type]
     assert back == dict(zip(numbers, rounds, strict=True))
 

@@ -42,7 +42,7 @@ def test_names_order_the_nodes_and_come_before_partition_ids() -> None:
 
 def test_an_identity_is_the_name_or_the_partition_id() -> None:
     assert member(1, 3).identity == "partition-id 3"
-    assert member(1, 3, "clinic-a").identity == "clinic-a"
+    assert member(1, 3, "clinic-a").identity == "peer-name 'clinic-a'"
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,11 @@ def test_an_identity_is_the_name_or_the_partition_id() -> None:
         ([member(7, 0), member(8)], r"\[8\] have no identity; .*--node-config"),
         ([member(7), member(8)], r"\[7, 8\] have no identity"),
         ([member(7, 0, "a"), member(8, 1)], r"\[8\] have none; give all a peer-name, or none"),
-        ([member(7, name="a"), member(8, name="a")], r"a is claimed by 2 nodes"),
-        ([member(7, name="a -1"), member(8, name="a -1")], r"a -1 is claimed by 2 nodes"),
+        ([member(7, name="a"), member(8, name="a")], r"peer-name 'a' is claimed by 2 nodes"),
+        (
+            [member(7, name="a -1"), member(8, name="a -1")],
+            r"peer-name 'a -1' is claimed by 2 nodes",
+        ),
     ],
 )
 def test_identities_that_do_not_fit(members: list[Member], match: str) -> None:

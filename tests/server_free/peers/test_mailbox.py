@@ -208,3 +208,13 @@ def test_a_training_that_is_not_registered(box: Mailbox) -> None:
 def test_a_limit_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="max_bytes is 0"):
         Mailbox(max_bytes=0)
+
+
+def test_a_failed_client_is_gone_for_its_segment_only() -> None:
+    box = Mailbox()
+    box.open("t", KEY)
+    box.detach(box.attach("t", 0, "first", last=5), "crashed")
+    for round in (1, 5):
+        assert box.look("t", ModelId(round=round, slot=0, node=0), 1) == Absent("gone", "crashed")
+    later = box.look("t", ModelId(round=6, slot=0, node=0), 1)
+    assert later == NotReady(started=False, round=0, known_missing={})
