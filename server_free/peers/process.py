@@ -1,0 +1,105 @@
+"""A peer host in a process of its own, for programs that may fork.
+
+gRPC servers and forks do not mix: a ServerApp whose ``evaluate_fn`` forks DataLoader workers
+would crash them if it served models itself.
+"""
+
+from __future__ import annotations
+
+import select
+import subprocess
+import sys
+from types import TracebackType
+from typing import Self
+
+from ..errors import PeerError
+from ..models import Model
+from .links import INITIAL, Membership, PeerLink, connect
+
+__all__ = ["PeerProcess"]
+
+START_S = 30.0
+STOP_S = 10.0
+
+
+class PeerProcess:
+    """A :class:`.host.PeerHost` on loopback that ends with this process.
+
+    Use it as a context manager; ``address`` and ``local_address`` are as those of the host.
+    """
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.local_address = ""
+        self._process: subprocess.Popen[str] | None = None
+        self._keys: dict[str, bytes] = {}
+
+    def open(self, training: str, key: bytes) -> None:
+        """Register ``training`` with the 32-byte ``key`` of its run."""
+        self._keys[training] = key
+        self._link(training).close()
+
+    def put_initial(self, training: str, model: Model) -> None:
+        """Hold ``model`` as the initial arrays of a registered training."""
+        with self._link(training) as link:
+            link.publish(INITIAL, model, readers=[])
+
+    def start(self) -> Self:
+        """Start the process and wait till it serves.
+
+        Raises
+        ------
+        PeerError
+            If it does not start in time.
+        """
+        command = [sys.executable, "-m", f"{__package__}.serve"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        try:
+            self.address, self.local_address = self._first_line().split()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End the process; does nothing when stopped."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            process.communicate(timeout=STOP_S)  # closes its stdin, which tells it to end
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _first_line(self) -> str:
+        if self._process is None or self._process.stdout is None:
+            raise PeerError("the peer process is not started")
+        stdout = self._process.stdout
+        readable, _, _ = select.select([stdout], [], [], START_S)
+        line = stdout.readline() if readable else ""
+        if not line:
+            raise PeerError(
+                f"the peer process did not start within {START_S:g} s; try it: {sys.executable} "
+                f"-m {__package__}.serve"
+            )
+        return line
+
+    def _link(self, training: str) -> PeerLink:
+        if training not in self._keys:
+            raise PeerError(f"training {training!r} is not registered with this peer")
+        membership = Membership(training, self._keys[training], 0, "", (self.address,))
+        return connect(self.local_address, membership)
