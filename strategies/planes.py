@@ -1,7 +1,8 @@
 """The peer plane of a training: where each node's models are served.
 
 In a deployment every SuperNode has a peer of its own. In Flower's simulation the ServerApp
-embeds one gRPC peer host for all virtual nodes; in this process, one in memory.
+keeps one gRPC peer host for all virtual nodes, in a process beside its own (gRPC servers and
+forks, such as those of data loaders, do not mix); in this process, there is one in memory.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..server_free.peers.memory import MemoryHost
 from .roster import Member
 
 if TYPE_CHECKING:
-    from ..server_free.peers.host import PeerHost
+    from ..server_free.peers.process import PeerProcess
 
 __all__ = ["Plane", "open_plane"]
 
@@ -37,7 +38,7 @@ class Plane:
     local: str
     addresses: tuple[str, ...]
     sequential: bool
-    host: MemoryHost | PeerHost | None = None
+    host: MemoryHost | PeerProcess | None = None
 
 
 @contextmanager
@@ -67,7 +68,7 @@ def _deployed(members: Sequence[Member]) -> Plane:
 
 
 @contextmanager
-def _embedded_host(members: Sequence[Member]) -> Iterator[tuple[str, MemoryHost | PeerHost]]:
+def _embedded_host(members: Sequence[Member]) -> Iterator[tuple[str, MemoryHost | PeerProcess]]:
     here = (socket.gethostname(), os.getpid())
     if all((m.intro.host, m.intro.process) == here for m in members):
         with MemoryHost() as memory:
@@ -81,9 +82,9 @@ def _embedded_host(members: Sequence[Member]) -> Iterator[tuple[str, MemoryHost 
                 f"node {index} is simulated on machine {member.intro.host!r}, the ServerApp runs "
                 f"on {here[0]!r}; a simulation must stay on one machine."
             )
-    from ..server_free.peers.host import PeerHost  # only a simulation serves gRPC from here
+    from ..server_free.peers.process import PeerProcess  # a simulation alone needs gRPC here
 
-    with PeerHost() as host:
+    with PeerProcess() as host:
         yield "simulation", host
 
 
