@@ -174,7 +174,8 @@ class Training:
         Meant for the first segment: later, an unreachable peer is a loss like any other.
         """
         losses = self._losses({"unreachable", "silent"})
-        pairs = {(x.reader, x.holder): x.reason for x in losses if x.holder in self.reports}
+        alive = self.reports.keys() & self.attendance.live
+        pairs = {(x.reader, x.holder): x.reason for x in losses if x.holder in alive}
         if pairs:
             lines = [f"node {r} cannot reach node {h}: {why}" for (r, h), why in pairs.items()]
             raise PeerUnreachable(

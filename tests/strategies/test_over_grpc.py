@@ -1,0 +1,135 @@
+"""Whole runs with a gRPC peer for each node, in this process: deaths and what they cost.
+
+The clients are threads; everything between them goes through real gRPC peers on loopback, as
+in a deployment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from apps import Calls, initial, local_update, play, quadratic_app, to_vector
+from flwr_gossip.server_free.errors import PeerUnreachable
+from flwr_gossip.server_free.peers.host import PeerHost
+from flwr_gossip.strategies import Gossip, GossipResult, Teleportation
+from flwr_gossip.strategies.decentralized import Decentralized
+from reference import dense
+
+CLOSE = {"rtol": 1e-12, "atol": 1e-12}
+NODES = 8
+
+
+@contextmanager
+def peers(number: int) -> Iterator[list[PeerHost]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(PeerHost()) for _ in range(number)]
+
+
+def deployed(
+    strategy: Decentralized, hosts: list[PeerHost], calls: Calls, rounds: int, **app: Any
+) -> GossipResult:
+    """Run with one thread and one peer a node."""
+    grid = {
+        "max_workers": len(hosts),
+        "node_config": lambda node: {"gossip-peer": hosts[node].local_address},
+    }
+    started = quadratic_app(calls, **app)
+    return play(strategy, started, len(hosts), rounds, initial("float64"), grid=grid)
+
+
+def expected(result: GossipResult, rounds: int) -> np.ndarray:
+    """Return the reference's final models with the rows missing that the result names."""
+    assert result.plan is not None
+    missing = {(loss.reader_slot, loss.round, loss.slot) for loss in result.losses}
+    return dense(result.plan, to_vector(initial("float64")), local_update, rounds, missing)
+
+
+def stopping(host: PeerHost, node: int, round: int) -> Callable[[int, int], None]:
+    """Return a hook that stops the peer of ``node`` while its client trains in ``round``."""
+
+    def before_train(at: int, now: int) -> None:
+        if (at, now) == (node, round):
+            host.stop()
+
+    return before_train
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        Gossip("ring", rounds_per_message=4, evaluate_every=6),
+        Gossip("exponential", rounds_per_message=5, evaluate_every=6),
+        Teleportation(3, "ring", seed=3, rounds_per_message=4, evaluate_every=6),
+        Teleportation(1, "alone", seed=1, rounds_per_message=12, evaluate_every=12),
+    ],
+    ids=lambda strategy: strategy.describe(),
+)
+def test_the_numbers_are_those_of_the_reference(strategy: Decentralized) -> None:
+    calls = Calls()
+    with peers(NODES) as hosts:
+        result = deployed(strategy, hosts, calls, 12)
+    assert not result.losses
+    assert not result.failures
+    served = expected(result, 12)[list(result.served_slots)]
+    np.testing.assert_allclose(to_vector(result.arrays), served.mean(axis=0), **CLOSE)
+    assert result.plan is not None
+    x0 = to_vector(initial("float64"))
+    for (node, t), z in calls.given.items():
+        known = dense(result.plan, x0, local_update, t - 1)
+        np.testing.assert_allclose(z, known[result.plan.active(t).index(node)], **CLOSE)
+
+
+def test_one_death_in_a_ring_of_eight_costs_one_deadline_and_only_its_own_rows() -> None:
+    calls = Calls()
+    strategy = Gossip("ring", rounds_per_message=10, fraction_evaluate=0.0, peer_timeout=1.0)
+    with peers(NODES) as hosts:
+        hook = stopping(hosts[5], 5, 4)
+        result = deployed(strategy, hosts, calls, 10, before_train=hook)
+    assert list(result.failures) == [5]
+    assert {loss.holder for loss in result.losses} == {5}
+    assert {loss.reader for loss in result.losses} == {4, 6}
+    for reader in (4, 6):
+        kinds = [loss.kind for loss in result.losses if loss.reader == reader]
+        # One of the two waits for the deadline; afterwards both know.
+        assert set(kinds[1:]) == {"known"}
+        assert kinds[0] in ("unreachable", "silent", "gone", "known")
+    survivors = [slot for slot in result.served_slots if slot != 5]
+    final = expected(result, 10)
+    np.testing.assert_allclose(to_vector(result.arrays), final[survivors].mean(axis=0), **CLOSE)
+
+
+def test_the_only_slot_outlives_its_holder() -> None:
+    calls = Calls()
+    strategy = Teleportation(
+        1, "alone", seed=1, rounds_per_message=12, fraction_evaluate=0.0, peer_timeout=1.0
+    )
+    plan = strategy.plan(NODES, 12)
+    (victim,) = plan.active(6)
+    later = {node for t in range(7, 13) for node in plan.active(t)}
+    assert later != {victim}
+    with peers(NODES) as hosts:
+        hook = stopping(hosts[victim], victim, 6)
+        result = deployed(strategy, hosts, calls, 12, before_train=hook)
+    assert list(result.failures) == [victim]
+    first = min(result.losses, key=lambda loss: loss.round)
+    assert (first.round, first.holder) == (6, victim)
+    (before,) = plan.active(5)
+    if before != victim:
+        assert first.used == f"slot 0 of round 5 from node {before}"
+    assert np.isfinite(to_vector(result.arrays)).all()
+    assert not np.allclose(to_vector(result.arrays), to_vector(initial("float64")))
+
+
+def test_an_advertised_address_where_nobody_listens_is_named_at_the_start() -> None:
+    calls = Calls()
+    strategy = Gossip("ring", fraction_evaluate=0.0, peer_timeout=1.0)
+    with ExitStack() as stack:
+        hosts = [stack.enter_context(PeerHost()) for _ in range(3)]
+        hosts.append(stack.enter_context(PeerHost(advertise="127.0.0.1:1")))
+        with pytest.raises(PeerUnreachable, match=r"node 0 cannot reach node 3: .*127\.0\.0\.1:1"):
+            deployed(strategy, hosts, calls, 10)
