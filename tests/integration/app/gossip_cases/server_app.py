@@ -1,0 +1,84 @@
+"""The ServerApp: plays the cases that a test wrote down and writes down how they went."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg, Strategy
+
+from flwr_gossip.strategies import Gossip, GossipResult, Teleportation
+from gossip_cases.task import PROBE, initial, to_vector
+
+app = ServerApp()
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    "fedavg": FedAvg,
+    "gossip": Gossip,
+    "teleportation": Teleportation,
+}
+
+Seen = list[dict[str, Any]]
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Play all cases; an error of one is written down too, and ends the run."""
+    folder = Path(str(context.run_config["folder"]))
+    for case in json.loads((folder / "cases.json").read_text()):
+        print(f"case {case['name']} begins", flush=True)
+        (folder / f"{case['name']}.json").write_text(json.dumps(play(case, grid, folder)))
+
+
+def play(case: dict[str, Any], grid: Grid, folder: Path) -> dict[str, Any]:
+    """Play one case; its models go into an npz file, all else is returned."""
+    trained: Seen = []
+    evaluated: Seen = []
+    models: dict[str, np.ndarray] = {}
+
+    def look(round: int, arrays: ArrayRecord) -> MetricRecord:
+        models[f"server-{round}"] = to_vector(arrays)
+        return MetricRecord({"first": float(models[f"server-{round}"][0])})
+
+    strategy = STRATEGIES[case["strategy"]](
+        **case["options"],
+        train_metrics_aggr_fn=lambda records, key: remember(trained, records),
+        evaluate_metrics_aggr_fn=lambda records, key: remember(evaluated, records),
+    )
+    began = time.monotonic()
+    result = strategy.start(
+        grid,
+        initial(case["size"]),
+        case["rounds"],
+        timeout=case["timeout"],
+        train_config=ConfigRecord(case["config"]),
+        evaluate_fn=look if case["serve"] else None,
+    )
+    models["arrays"] = to_vector(result.arrays)
+    np.savez(folder / f"{case['name']}.npz", **models)
+    outcome = {"trained": trained, "evaluated": evaluated, "seconds": time.monotonic() - began}
+    if isinstance(result, GossipResult):
+        outcome |= {
+            "losses": [asdict(loss) for loss in result.losses],
+            "failures": result.failures,
+            "served": result.served_slots,
+            "distances": result.consensus_distance,
+            "traffic": asdict(result.traffic),
+            "plan": result.plan.to_json() if result.plan else "",
+        }
+    return outcome
+
+
+def remember(seen: Seen, records: list[RecordDict]) -> MetricRecord:
+    """Note which node was given what in which round; return some metric for the result."""
+    for record in records:
+        (metrics,) = record.metric_records.values()
+        z = [metrics[f"z{place:02}"] for place in range(PROBE)]
+        seen.append({"node": metrics["node"], "round": metrics["round"], "z": z})
+    return MetricRecord({"nodes": len(records)})

@@ -1,0 +1,159 @@
+"""Cases for the app in ``app/``: written down for its ServerApp, played, read back, checked."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flwr_gossip.server_free.orders import Loss
+from flwr_gossip.server_free.plans import Plan
+from flwr_gossip.server_free.schedules import AllActive, Teleport
+from flwr_gossip.server_free.topologies import from_spec
+from integration.app.gossip_cases.task import PROBE, initial, local_update, to_vector
+from local_flower import RunOutput, SuperLink, run_app
+from reference import dense
+
+APP = Path(__file__).parent / "app"
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+Vector = NDArray[np.float64]
+Missing = Collection[tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One strategy, played from ``initial(size)`` for ``rounds`` rounds.
+
+    ``serve``: whether an ``evaluate_fn`` looks at the mean model. ``config`` is the train config;
+    "faults" in it are ``fault:node:round`` with spaces between them, "pause" is seconds a round.
+    """
+
+    name: str
+    strategy: str
+    options: dict[str, Any] = field(default_factory=dict)
+    rounds: int = 6
+    size: int = PROBE
+    serve: bool = False
+    config: dict[str, Any] = field(default_factory=dict)
+    timeout: float = 120.0
+
+    def plan(self, num_nodes: int) -> Plan:
+        """Return the plan as a user can make it: from the public names alone."""
+        if self.strategy == "gossip":
+            topology = from_spec(self.options["topology"], num_nodes=num_nodes)
+            return Plan(topology, AllActive(num_nodes), self.rounds)
+        active, seed = self.options["num_active"], self.options["seed"]
+        topology = from_spec(self.options["topology"], num_nodes=active)
+        return Plan(topology, Teleport(num_nodes, active, seed=seed), self.rounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a case gave; ``given`` and ``evaluated`` are the probes, (node, round) -> vector."""
+
+    models: dict[str, Vector]
+    given: dict[tuple[int, int], Vector]
+    evaluated: dict[tuple[int, int], Vector]
+    losses: list[Loss]
+    failures: dict[int, list[str]]
+    raw: dict[str, Any]
+
+    @property
+    def arrays(self) -> Vector:
+        """The final model."""
+        return self.models["arrays"]
+
+    @property
+    def plan(self) -> Plan:
+        """The plan with the live lists of the run."""
+        return Plan.from_json(self.raw["plan"])
+
+    @property
+    def missing(self) -> set[tuple[int, int, int]]:
+        """The losses as ``reference.dense`` takes them."""
+        return {(loss.reader_slot, loss.round, loss.slot) for loss in self.losses}
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A run of the app; ``outcomes`` has the cases that came to their end."""
+
+    run: RunOutput
+    outcomes: dict[str, Outcome]
+
+
+def play(
+    link: SuperLink,
+    cases: Sequence[Case],
+    *,
+    timeout_s: float,
+    federation: dict[str, Any] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    check: bool = True,
+) -> Played:
+    """Play the cases in one run of the app."""
+    folder = Path(tempfile.mkdtemp(prefix="cases-", dir=link.home))
+    (folder / "cases.json").write_text(json.dumps([asdict(case) for case in cases]))
+    config = {"folder": str(folder)}
+    run = run_app(APP, link, config, federation, timeout_s=timeout_s, on_line=on_line, check=check)
+    done = [case.name for case in cases if (folder / f"{case.name}.json").exists()]
+    return Played(run, {name: _outcome(folder, name) for name in done})
+
+
+def _outcome(folder: Path, name: str) -> Outcome:
+    raw = json.loads((folder / f"{name}.json").read_text())
+    with np.load(folder / f"{name}.npz") as models:
+        arrays = dict(models)
+    return Outcome(
+        models=arrays,
+        given=_probes(raw["trained"]),
+        evaluated=_probes(raw["evaluated"]),
+        losses=[Loss(**loss) for loss in raw.get("losses", [])],
+        failures={int(node): reasons for node, reasons in raw.get("failures", {}).items()},
+        raw=raw,
+    )
+
+
+def _probes(seen: list[dict[str, Any]]) -> dict[tuple[int, int], Vector]:
+    probes = {(one["node"], one["round"]): np.array(one["z"]) for one in seen}
+    assert len(probes) == len(seen), "a node did a round twice"
+    return probes
+
+
+def check_numbers(case: Case, outcome: Outcome, plan: Plan, missing: Missing = ()) -> None:
+    """Compare the final model, what each function was given, and what the server got."""
+    x0 = to_vector(initial(case.size))
+
+    def reference(x: Vector, rounds: int) -> Vector:
+        return dense(plan, x, local_update, rounds, missing)
+
+    for (node, t), z in outcome.given.items():
+        slot = plan.slot(node, t)
+        assert slot is not None, f"node {node} is not active in round {t}"
+        expected = reference(x0[:PROBE], t - 1)[slot]
+        np.testing.assert_allclose(z, expected, err_msg=f"given {node=} {t=}", **CLOSE)
+    for (node, t), z in outcome.evaluated.items():
+        expected = reference(x0[:PROBE], t)[node % plan.num_slots]
+        np.testing.assert_allclose(z, expected, err_msg=f"evaluated {node=} {t=}", **CLOSE)
+    served = list(outcome.raw["served"])
+    final = reference(x0, case.rounds)[served].mean(axis=0)
+    np.testing.assert_allclose(outcome.arrays, final, err_msg="the final model", **CLOSE)
+
+
+def check_whole(case: Case, outcome: Outcome, num_nodes: int) -> None:
+    """Check that nothing was lost, all was done, and all numbers are those of the reference."""
+    plan = case.plan(num_nodes)
+    assert not outcome.failures
+    assert not outcome.losses
+    assert outcome.plan.to_json() == plan.to_json()
+    pairs = {(node, t) for t in range(1, case.rounds + 1) for node in plan.active(t)}
+    assert outcome.given.keys() == pairs
+    assert list(outcome.raw["served"]) == list(range(plan.num_slots))
+    check_numbers(case, outcome, plan)
