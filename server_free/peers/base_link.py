@@ -20,7 +20,7 @@ class BaseLink:
     def __init__(self, membership: Membership) -> None:
         self.membership = membership
         self._lock = threading.Lock()
-        self._known: dict[int, str] = {}
+        self._known: dict[int, str] = dict(membership.known)
         self._traffic = Traffic()
         self._closed = False
 

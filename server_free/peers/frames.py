@@ -115,6 +115,7 @@ def publish_header(
     tensors: Iterable[TensorSpec],
     nbytes: int,
     readers: Iterable[int],
+    keep: bool = False,
 ) -> pb.PublishFrame:
     """Return the frame that opens a publication."""
     header = pb.PublishHeader(
@@ -123,6 +124,7 @@ def publish_header(
         readers=sorted(readers),
         segment=membership.segment,
         header=_header(tensors, nbytes),
+        keep=keep,
     )
     return pb.PublishFrame(header=header)
 

@@ -81,10 +81,12 @@ class GrpcLink(BaseLink):
             raise
         keep_out_of_forks(self)
 
-    def publish(self, id: ModelId, model: Model, readers: Collection[int]) -> None:
+    def publish(
+        self, id: ModelId, model: Model, readers: Collection[int], *, keep: bool = False
+    ) -> None:
         """Stream ``model`` to the own peer and wait for its acknowledgement."""
         self._check_open()
-        nbytes = self._run(self._publish(id, model, readers))
+        nbytes = self._run(self._publish(id, model, readers, keep))
         self._count_publish(nbytes)
 
     def report_missing(self, missing: Mapping[int, str]) -> None:
@@ -163,9 +165,11 @@ class GrpcLink(BaseLink):
         async with self._connecting:
             return self._own or await self._connect()
 
-    async def _publish(self, id: ModelId, model: Model, readers: Collection[int]) -> int:
+    async def _publish(
+        self, id: ModelId, model: Model, readers: Collection[int], keep: bool
+    ) -> int:
         own = await self._peer()
-        return await own.publish(self.membership, id, model, readers)
+        return await own.publish(self.membership, id, model, readers, keep)
 
     async def _report(self, missing: Mapping[int, str]) -> None:
         if new := self._note(missing):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -85,9 +85,15 @@ class Membership:
         Id of the segment being worked on; empty when only reading, as in evaluation.
     addresses : tuple[str, ...]
         The advertised ``host:port`` of each node's peer; one entry is the same for all nodes.
-    last : int (default: 0)
-        The segment's last round: should this client fail, no model up to it will come, and
-        nobody waits. 0: not known, then of any round.
+    first, last : int (default: 0)
+        The rounds of the segment; 0 when only reading. Of a round before ``first`` this node will
+        publish nothing more, whoever asks. Should its client fail, no model up to ``last`` will
+        come, and nobody waits (``last`` = 0: of any round).
+    known : Mapping[int, str] (default: none)
+        Node -> reason: nodes that the ServerApp has lost. The link starts with them as known to
+        be missing and does not tell others.
+    final : bool (default: False)
+        Whether the training ends with this message: its models may then make room for others.
     """
 
     training: str
@@ -95,7 +101,10 @@ class Membership:
     node: int
     segment: str
     addresses: tuple[str, ...]
+    first: int = 0
     last: int = 0
+    known: Mapping[int, str] = field(default_factory=dict, hash=False)
+    final: bool = False
 
     def __post_init__(self) -> None:
         if not self.training:
@@ -108,11 +117,16 @@ class Membership:
             raise ValueError(
                 f"Membership.node is {self.node}, must be 0 to {len(self.addresses) - 1}"
             )
+        if self.first < 0 or self.last < 0:
+            raise ValueError(
+                f"Membership.first is {self.first} and last is {self.last}, both must be >= 0"
+            )
 
     def __repr__(self) -> str:
         return (
             f"Membership(training={self.training!r}, key=..., node={self.node}, "
-            f"segment={self.segment!r}, addresses={self.addresses!r}, last={self.last})"
+            f"segment={self.segment!r}, addresses={self.addresses!r}, first={self.first}, "
+            f"last={self.last}, known={dict(self.known)!r}, final={self.final})"
         )
 
     def address_of(self, node: int) -> str:
@@ -143,10 +157,10 @@ class Patience:
     ceiling_s: float = 900.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for item in fields(self):
+            value = getattr(self, item.name)
             if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"Patience.{field.name} is {value}, must be a number > 0")
+                raise ValueError(f"Patience.{item.name} is {value}, must be a number > 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,10 +237,13 @@ class PeerLink(Protocol):
         never an exception. The arrays must not be changed in place: they may be shared.
         """
 
-    def publish(self, id: ModelId, model: Model, readers: Collection[int]) -> None:
+    def publish(
+        self, id: ModelId, model: Model, readers: Collection[int], *, keep: bool = False
+    ) -> None:
         """Put ``model`` into the own peer, which keeps it till the nodes ``readers`` have it.
 
-        Returns when the peer has acknowledged.
+        With ``keep`` it also stays till clients have begun two newer segments there, whoever has
+        read it. Returns when the peer has acknowledged.
 
         Raises
         ------

@@ -76,7 +76,7 @@ class LocalService(LocalPeerServicer):
         """Register a training and the key of its run."""
         if not request.training or len(request.key) != KEY_BYTES:
             raise ValueError(f"a training needs a name and a key of {KEY_BYTES} bytes")
-        self._mailbox.open(request.training, request.key, tuple(request.addresses))
+        self._mailbox.open(request.training, request.key, tuple(request.addresses), request.final)
         return pb.OpenReply(
             peer=frames.to_description(self._info),
             max_bytes=self._mailbox.max_bytes,
@@ -87,7 +87,7 @@ class LocalService(LocalPeerServicer):
     async def Attach(self, request: pb.AttachRequest, context: grpc.aio.ServicerContext) -> None:
         """Hold the stream while the client works; the node is gone when it breaks."""
         attachment = self._mailbox.attach(
-            request.training, request.node, request.segment, request.last
+            request.training, request.node, request.segment, request.first, request.last
         )
         detached = asyncio.Event()
         self._attachments[attachment.number] = attachment, detached
@@ -124,7 +124,9 @@ class LocalService(LocalPeerServicer):
         self._mailbox.check_room(header.training, nbytes)
         chunks = await _receive(requests, nbytes)
         model = EncodedModel(tensors, nbytes, chunks)
-        self._mailbox.put(header.training, id, model, header.readers, header.segment)
+        self._mailbox.put(
+            header.training, id, model, header.readers, header.segment, keep=header.keep
+        )
         return pb.PublishReply()
 
     @_answering

@@ -35,7 +35,8 @@ class Mailbox:
 
     A model of round >= 1 is dropped when every reader has it, is known to be missing, has asked
     for a later round or belongs to an older segment than the last two, and two newer rounds are
-    here. Models of round 0 stay till ``close_training``.
+    here. One to ``keep`` stays in any case till two newer segments have begun. Models of round 0
+    stay till ``close_training``.
 
     Parameters
     ----------
@@ -55,16 +56,22 @@ class Mailbox:
 
     # ----- trainings
 
-    def open(self, training: str, key: bytes, addresses: tuple[str, ...] = ()) -> None:
-        """Register ``training`` with its key; another key is that of a resumed run."""
+    def open(
+        self, training: str, key: bytes, addresses: tuple[str, ...] = (), final: bool = False
+    ) -> None:
+        """Register ``training`` with its key; another key is that of a resumed run.
+
+        With ``final`` the training ends with the message that opens it.
+        """
         with self._lock:
             state = self._trainings.get(training)
             if state is None:
                 self._trainings[training] = Training(key)
             elif state.key != key:
                 state.rekey(key)
-            if addresses:
-                self._trainings[training].addresses = addresses
+            state = self._trainings[training]
+            state.addresses = addresses or state.addresses
+            state.finished = state.finished or final
             self._changed(training)
 
     def close_training(self, training: str) -> None:
@@ -88,12 +95,14 @@ class Mailbox:
 
     # ----- the clients of this host's nodes
 
-    def attach(self, training: str, node: int, segment: str, last: int = 0) -> Attachment:
-        """Note that the client of ``node`` works on ``segment``, whose last round is ``last``."""
+    def attach(
+        self, training: str, node: int, segment: str, first: int = 0, last: int = 0
+    ) -> Attachment:
+        """Note that the client of ``node`` works on ``segment``, rounds ``first`` to ``last``."""
         with self._lock:
             self._attachments += 1
             attachment = Attachment(self._attachments, training, node, segment)
-            self._get(training).attach(node, segment, attachment.number, last)
+            self._get(training).attach(node, segment, attachment.number, first, last)
             self._changed(training, node)
             return attachment
 
@@ -122,8 +131,10 @@ class Mailbox:
         model: EncodedModel,
         readers: Collection[int] = (),
         segment: str = "",
+        *,
+        keep: bool = False,
     ) -> None:
-        """Hold ``model`` till ``readers`` have it.
+        """Hold ``model`` till ``readers`` have it, and with ``keep`` for two segments more.
 
         Raises
         ------
@@ -136,7 +147,7 @@ class Mailbox:
             state = self._get(training)
             if id not in state:
                 self.check_room(training, model.nbytes)
-            state.put(id, model, readers, segment)
+            state.put(id, model, readers, segment, keep)
             state.drop_read()
             self._changed(training, id.node)
 

@@ -90,22 +90,29 @@ class MemoryLink(BaseLink):
         super().__init__(membership)
         self._host = find_host(local)
         self._wakes: set[threading.Event] = set()
-        self._host.mailbox.open(membership.training, membership.key, membership.addresses)
+        self._host.mailbox.open(
+            membership.training, membership.key, membership.addresses, membership.final
+        )
         self._attachment = None
         if membership.segment:
             self._attachment = self._host.mailbox.attach(
-                membership.training, membership.node, membership.segment, membership.last
+                membership.training,
+                membership.node,
+                membership.segment,
+                membership.first,
+                membership.last,
             )
         self._learn(self._host.mailbox.known_missing(membership.training, membership.segment))
 
-    def publish(self, id: ModelId, model: Model, readers: Collection[int]) -> None:
+    def publish(
+        self, id: ModelId, model: Model, readers: Collection[int], *, keep: bool = False
+    ) -> None:
         """Put a copy of ``model`` into the own host."""
         self._check_open()
         find_host(self._host.address)
         encoded = encode(model, chunk_bytes=None)
-        self._host.mailbox.put(
-            self.membership.training, id, encoded, readers, self.membership.segment
-        )
+        training, segment = self.membership.training, self.membership.segment
+        self._host.mailbox.put(training, id, encoded, readers, segment, keep=keep)
         self._count_publish(encoded.nbytes)
 
     def report_missing(self, missing: Mapping[int, str]) -> None:

@@ -58,6 +58,7 @@ class OwnPeer:
             key=membership.key,
             addresses=membership.addresses,
             segment=membership.segment,
+            final=membership.final,
         )
         reply: pb.OpenReply = await self._first_answer(self._stub.Open, request)
         return reply
@@ -68,6 +69,7 @@ class OwnPeer:
             training=membership.training,
             node=membership.node,
             segment=membership.segment,
+            first=membership.first,
             last=membership.last,
         )
         self._stream = self._stub.Attach(request)
@@ -78,11 +80,16 @@ class OwnPeer:
         self._attachment = first.attachment
 
     async def publish(
-        self, membership: Membership, id: ModelId, model: Model, readers: Collection[int]
+        self,
+        membership: Membership,
+        id: ModelId,
+        model: Model,
+        readers: Collection[int],
+        keep: bool,
     ) -> int:
         """Stream a model into its mailbox; returns its size in bytes."""
         tensors, nbytes, chunks = stream(model)
-        opening = frames.publish_header(membership, id, tensors, nbytes, readers)
+        opening = frames.publish_header(membership, id, tensors, nbytes, readers, keep)
         parts = chain([opening], map(frames.publish_chunk, chunks))
         timeout_s = self._timeout_s + nbytes / SLOWEST_BYTES_PER_S
         await self._answer(self._stub.Publish(parts, timeout=timeout_s))

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(flwr_gossip/server_free/peers/peer.proto\x12\x11\x66lwr_gossip.peers\"4\n\x07ModelId\x12\r\n\x05round\x18\x01 \x01(\x03\x12\x0c\n\x04slot\x18\x02 \x01(\x03\x12\x0c\n\x04node\x18\x03 \x01(\x12\"4\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"D\n\x06Header\x12\x0e\n\x06nbytes\x18\x01 \x01(\x04\x12*\n\x07tensors\x18\x02 \x03(\x0b\x32\x19.flwr_gossip.peers.Tensor\"$\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x02 \x01(\x07\"\xbc\x01\n\x0c\x46\x65tchRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x10\n\x08training\x18\x02 \x01(\t\x12&\n\x02id\x18\x03 \x01(\x0b\x32\x1a.flwr_gossip.peers.ModelId\x12\x11\n\trequester\x18\x04 \x01(\x03\x12\x0f\n\x07segment\x18\x05 \x01(\t\x12\x11\n\tsilence_s\x18\x06 \x01(\x01\x12\x0b\n\x03run\x18\x07 \x01(\x0c\x12\r\n\x05nonce\x18\x08 \x01(\x0c\x12\r\n\x05token\x18\t \x01(\x0c\"*\n\x08NotReady\x12\x0f\n\x07started\x18\x01 \x01(\x08\x12\r\n\x05round\x18\x02 \x01(\x03\"&\n\x06\x41\x62sent\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xc9\x02\n\nFetchFrame\x12\x30\n\tnot_ready\x18\x01 \x01(\x0b\x32\x1b.flwr_gossip.peers.NotReadyH\x00\x12+\n\x06\x61\x62sent\x18\x02 \x01(\x0b\x32\x19.flwr_gossip.peers.AbsentH\x00\x12+\n\x06header\x18\x03 \x01(\x0b\x32\x19.flwr_gossip.peers.HeaderH\x00\x12)\n\x05\x63hunk\x18\x04 \x01(\x0b\x32\x18.flwr_gossip.peers.ChunkH\x00\x12\x46\n\rknown_missing\x18\x05 \x03(\x0b\x32/.flwr_gossip.peers.FetchFrame.KnownMissingEntry\x1a\x33\n\x11KnownMissingEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05\x66rame\"\x11\n\x0f\x44\x65scribeRequest\"\x88\x01\n\rDescribeReply\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x0b\n\x03tls\x18\x04 \x01(\x08\x12\x10\n\x08\x63\x65rtfile\x18\x05 \x01(\t\x12\x0f\n\x07keyfile\x18\x06 \x01(\t\x12\x13\n\x0b\x63\x61_certfile\x18\x07 \x01(\t\"P\n\x0bOpenRequest\x12\x10\n\x08training\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x0f\n\x07segment\x18\x04 \x01(\t\"\xca\x01\n\tOpenReply\x12.\n\x04peer\x18\x01 \x01(\x0b\x32 .flwr_gossip.peers.DescribeReply\x12\x11\n\tmax_bytes\x18\x02 \x01(\x04\x12\x45\n\rknown_missing\x18\x03 \x03(\x0b\x32..flwr_gossip.peers.OpenReply.KnownMissingEntry\x1a\x33\n\x11KnownMissingEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"N\n\rAttachRequest\x12\x10\n\x08training\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\x03\x12\x0f\n\x07segment\x18\x03 \x01(\t\x12\x0c\n\x04last\x18\x04 \x01(\x03\"\x1e\n\x08\x41ttached\x12\x12\n\nattachment\x18\x01 \x01(\x04\"E\n\rDetachRequest\x12\x12\n\nattachment\x18\x01 \x01(\x04\x12\x14\n\x07\x66\x61ilure\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_failure\"\r\n\x0b\x44\x65tachReply\"\x96\x01\n\rPublishHeader\x12\x10\n\x08training\x18\x01 \x01(\t\x12&\n\x02id\x18\x02 \x01(\x0b\x32\x1a.flwr_gossip.peers.ModelId\x12\x0f\n\x07readers\x18\x03 \x03(\x03\x12\x0f\n\x07segment\x18\x04 \x01(\t\x12)\n\x06header\x18\x05 \x01(\x0b\x32\x19.flwr_gossip.peers.Header\"v\n\x0cPublishFrame\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32 .flwr_gossip.peers.PublishHeaderH\x00\x12)\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x18.flwr_gossip.peers.ChunkH\x00\x42\x07\n\x05\x66rame\"\x0e\n\x0cPublishReply\"\xb0\x01\n\x14ReportMissingRequest\x12\x10\n\x08training\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12\x45\n\x07missing\x18\x03 \x03(\x0b\x32\x34.flwr_gossip.peers.ReportMissingRequest.MissingEntry\x1a.\n\x0cMissingEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x14\n\x12ReportMissingReply2Q\n\x04Peer\x12I\n\x05\x46\x65tch\x12\x1f.flwr_gossip.peers.FetchRequest\x1a\x1d.flwr_gossip.peers.FetchFrame0\x01\x32\xea\x03\n\tLocalPeer\x12P\n\x08\x44\x65scribe\x12\".flwr_gossip.peers.DescribeRequest\x1a .flwr_gossip.peers.DescribeReply\x12\x44\n\x04Open\x12\x1e.flwr_gossip.peers.OpenRequest\x1a\x1c.flwr_gossip.peers.OpenReply\x12I\n\x06\x41ttach\x12 .flwr_gossip.peers.AttachRequest\x1a\x1b.flwr_gossip.peers.Attached0\x01\x12J\n\x06\x44\x65tach\x12 .flwr_gossip.peers.DetachRequest\x1a\x1e.flwr_gossip.peers.DetachReply\x12M\n\x07Publish\x12\x1f.flwr_gossip.peers.PublishFrame\x1a\x1f.flwr_gossip.peers.PublishReply(\x01\x12_\n\rReportMissing\x12\'.flwr_gossip.peers.ReportMissingRequest\x1a%.flwr_gossip.peers.ReportMissingReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(flwr_gossip/server_free/peers/peer.proto\x12\x11\x66lwr_gossip.peers\"4\n\x07ModelId\x12\r\n\x05round\x18\x01 \x01(\x03\x12\x0c\n\x04slot\x18\x02 \x01(\x03\x12\x0c\n\x04node\x18\x03 \x01(\x12\"4\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"D\n\x06Header\x12\x0e\n\x06nbytes\x18\x01 \x01(\x04\x12*\n\x07tensors\x18\x02 \x03(\x0b\x32\x19.flwr_gossip.peers.Tensor\"$\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x02 \x01(\x07\"\xbc\x01\n\x0c\x46\x65tchRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x10\n\x08training\x18\x02 \x01(\t\x12&\n\x02id\x18\x03 \x01(\x0b\x32\x1a.flwr_gossip.peers.ModelId\x12\x11\n\trequester\x18\x04 \x01(\x03\x12\x0f\n\x07segment\x18\x05 \x01(\t\x12\x11\n\tsilence_s\x18\x06 \x01(\x01\x12\x0b\n\x03run\x18\x07 \x01(\x0c\x12\r\n\x05nonce\x18\x08 \x01(\x0c\x12\r\n\x05token\x18\t \x01(\x0c\"*\n\x08NotReady\x12\x0f\n\x07started\x18\x01 \x01(\x08\x12\r\n\x05round\x18\x02 \x01(\x03\"&\n\x06\x41\x62sent\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xc9\x02\n\nFetchFrame\x12\x30\n\tnot_ready\x18\x01 \x01(\x0b\x32\x1b.flwr_gossip.peers.NotReadyH\x00\x12+\n\x06\x61\x62sent\x18\x02 \x01(\x0b\x32\x19.flwr_gossip.peers.AbsentH\x00\x12+\n\x06header\x18\x03 \x01(\x0b\x32\x19.flwr_gossip.peers.HeaderH\x00\x12)\n\x05\x63hunk\x18\x04 \x01(\x0b\x32\x18.flwr_gossip.peers.ChunkH\x00\x12\x46\n\rknown_missing\x18\x05 \x03(\x0b\x32/.flwr_gossip.peers.FetchFrame.KnownMissingEntry\x1a\x33\n\x11KnownMissingEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05\x66rame\"\x11\n\x0f\x44\x65scribeRequest\"\x88\x01\n\rDescribeReply\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x0b\n\x03tls\x18\x04 \x01(\x08\x12\x10\n\x08\x63\x65rtfile\x18\x05 \x01(\t\x12\x0f\n\x07keyfile\x18\x06 \x01(\t\x12\x13\n\x0b\x63\x61_certfile\x18\x07 \x01(\t\"_\n\x0bOpenRequest\x12\x10\n\x08training\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x0f\n\x07segment\x18\x04 \x01(\t\x12\r\n\x05\x66inal\x18\x05 \x01(\x08\"\xca\x01\n\tOpenReply\x12.\n\x04peer\x18\x01 \x01(\x0b\x32 .flwr_gossip.peers.DescribeReply\x12\x11\n\tmax_bytes\x18\x02 \x01(\x04\x12\x45\n\rknown_missing\x18\x03 \x03(\x0b\x32..flwr_gossip.peers.OpenReply.KnownMissingEntry\x1a\x33\n\x11KnownMissingEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\rAttachRequest\x12\x10\n\x08training\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\x03\x12\x0f\n\x07segment\x18\x03 \x01(\t\x12\x0c\n\x04last\x18\x04 \x01(\x03\x12\r\n\x05\x66irst\x18\x05 \x01(\x03\"\x1e\n\x08\x41ttached\x12\x12\n\nattachment\x18\x01 \x01(\x04\"E\n\rDetachRequest\x12\x12\n\nattachment\x18\x01 \x01(\x04\x12\x14\n\x07\x66\x61ilure\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_failure\"\r\n\x0b\x44\x65tachReply\"\xa4\x01\n\rPublishHeader\x12\x10\n\x08training\x18\x01 \x01(\t\x12&\n\x02id\x18\x02 \x01(\x0b\x32\x1a.flwr_gossip.peers.ModelId\x12\x0f\n\x07readers\x18\x03 \x03(\x03\x12\x0f\n\x07segment\x18\x04 \x01(\t\x12)\n\x06header\x18\x05 \x01(\x0b\x32\x19.flwr_gossip.peers.Header\x12\x0c\n\x04keep\x18\x06 \x01(\x08\"v\n\x0cPublishFrame\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32 .flwr_gossip.peers.PublishHeaderH\x00\x12)\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x18.flwr_gossip.peers.ChunkH\x00\x42\x07\n\x05\x66rame\"\x0e\n\x0cPublishReply\"\xb0\x01\n\x14ReportMissingRequest\x12\x10\n\x08training\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12\x45\n\x07missing\x18\x03 \x03(\x0b\x32\x34.flwr_gossip.peers.ReportMissingRequest.MissingEntry\x1a.\n\x0cMissingEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x14\n\x12ReportMissingReply2Q\n\x04Peer\x12I\n\x05\x46\x65tch\x12\x1f.flwr_gossip.peers.FetchRequest\x1a\x1d.flwr_gossip.peers.FetchFrame0\x01\x32\xea\x03\n\tLocalPeer\x12P\n\x08\x44\x65scribe\x12\".flwr_gossip.peers.DescribeRequest\x1a .flwr_gossip.peers.DescribeReply\x12\x44\n\x04Open\x12\x1e.flwr_gossip.peers.OpenRequest\x1a\x1c.flwr_gossip.peers.OpenReply\x12I\n\x06\x41ttach\x12 .flwr_gossip.peers.AttachRequest\x1a\x1b.flwr_gossip.peers.Attached0\x01\x12J\n\x06\x44\x65tach\x12 .flwr_gossip.peers.DetachRequest\x1a\x1e.flwr_gossip.peers.DetachReply\x12M\n\x07Publish\x12\x1f.flwr_gossip.peers.PublishFrame\x1a\x1f.flwr_gossip.peers.PublishReply(\x01\x12_\n\rReportMissing\x12\'.flwr_gossip.peers.ReportMissingRequest\x1a%.flwr_gossip.peers.ReportMissingReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,33 +60,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBEREPLY']._serialized_start=906
   _globals['_DESCRIBEREPLY']._serialized_end=1042
   _globals['_OPENREQUEST']._serialized_start=1044
-  _globals['_OPENREQUEST']._serialized_end=1124
-  _globals['_OPENREPLY']._serialized_start=1127
-  _globals['_OPENREPLY']._serialized_end=1329
+  _globals['_OPENREQUEST']._serialized_end=1139
+  _globals['_OPENREPLY']._serialized_start=1142
+  _globals['_OPENREPLY']._serialized_end=1344
   _globals['_OPENREPLY_KNOWNMISSINGENTRY']._serialized_start=824
   _globals['_OPENREPLY_KNOWNMISSINGENTRY']._serialized_end=875
-  _globals['_ATTACHREQUEST']._serialized_start=1331
-  _globals['_ATTACHREQUEST']._serialized_end=1409
-  _globals['_ATTACHED']._serialized_start=1411
-  _globals['_ATTACHED']._serialized_end=1441
-  _globals['_DETACHREQUEST']._serialized_start=1443
-  _globals['_DETACHREQUEST']._serialized_end=1512
-  _globals['_DETACHREPLY']._serialized_start=1514
-  _globals['_DETACHREPLY']._serialized_end=1527
-  _globals['_PUBLISHHEADER']._serialized_start=1530
-  _globals['_PUBLISHHEADER']._serialized_end=1680
-  _globals['_PUBLISHFRAME']._serialized_start=1682
-  _globals['_PUBLISHFRAME']._serialized_end=1800
-  _globals['_PUBLISHREPLY']._serialized_start=1802
-  _globals['_PUBLISHREPLY']._serialized_end=1816
-  _globals['_REPORTMISSINGREQUEST']._serialized_start=1819
-  _globals['_REPORTMISSINGREQUEST']._serialized_end=1995
-  _globals['_REPORTMISSINGREQUEST_MISSINGENTRY']._serialized_start=1949
-  _globals['_REPORTMISSINGREQUEST_MISSINGENTRY']._serialized_end=1995
-  _globals['_REPORTMISSINGREPLY']._serialized_start=1997
-  _globals['_REPORTMISSINGREPLY']._serialized_end=2017
-  _globals['_PEER']._serialized_start=2019
-  _globals['_PEER']._serialized_end=2100
-  _globals['_LOCALPEER']._serialized_start=2103
-  _globals['_LOCALPEER']._serialized_end=2593
+  _globals['_ATTACHREQUEST']._serialized_start=1346
+  _globals['_ATTACHREQUEST']._serialized_end=1439
+  _globals['_ATTACHED']._serialized_start=1441
+  _globals['_ATTACHED']._serialized_end=1471
+  _globals['_DETACHREQUEST']._serialized_start=1473
+  _globals['_DETACHREQUEST']._serialized_end=1542
+  _globals['_DETACHREPLY']._serialized_start=1544
+  _globals['_DETACHREPLY']._serialized_end=1557
+  _globals['_PUBLISHHEADER']._serialized_start=1560
+  _globals['_PUBLISHHEADER']._serialized_end=1724
+  _globals['_PUBLISHFRAME']._serialized_start=1726
+  _globals['_PUBLISHFRAME']._serialized_end=1844
+  _globals['_PUBLISHREPLY']._serialized_start=1846
+  _globals['_PUBLISHREPLY']._serialized_end=1860
+  _globals['_REPORTMISSINGREQUEST']._serialized_start=1863
+  _globals['_REPORTMISSINGREQUEST']._serialized_end=2039
+  _globals['_REPORTMISSINGREQUEST_MISSINGENTRY']._serialized_start=1993
+  _globals['_REPORTMISSINGREQUEST_MISSINGENTRY']._serialized_end=2039
+  _globals['_REPORTMISSINGREPLY']._serialized_start=2041
+  _globals['_REPORTMISSINGREPLY']._serialized_end=2061
+  _globals['_PEER']._serialized_start=2063
+  _globals['_PEER']._serialized_end=2144
+  _globals['_LOCALPEER']._serialized_start=2147
+  _globals['_LOCALPEER']._serialized_end=2637
 # @@protoc_insertion_point(module_scope)

@@ -123,16 +123,18 @@ class DescribeReply(_message.Message):
     def __init__(self, address: _Optional[str] = ..., version: _Optional[str] = ..., protocol: _Optional[int] = ..., tls: bool = ..., certfile: _Optional[str] = ..., keyfile: _Optional[str] = ..., ca_certfile: _Optional[str] = ...) -> None: ...
 
 class OpenRequest(_message.Message):
-    __slots__ = ("training", "key", "addresses", "segment")
+    __slots__ = ("training", "key", "addresses", "segment", "final")
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    FINAL_FIELD_NUMBER: _ClassVar[int]
     training: str
     key: bytes
     addresses: _containers.RepeatedScalarFieldContainer[str]
     segment: str
-    def __init__(self, training: _Optional[str] = ..., key: _Optional[bytes] = ..., addresses: _Optional[_Iterable[str]] = ..., segment: _Optional[str] = ...) -> None: ...
+    final: bool
+    def __init__(self, training: _Optional[str] = ..., key: _Optional[bytes] = ..., addresses: _Optional[_Iterable[str]] = ..., segment: _Optional[str] = ..., final: bool = ...) -> None: ...
 
 class OpenReply(_message.Message):
     __slots__ = ("peer", "max_bytes", "known_missing")
@@ -152,16 +154,18 @@ class OpenReply(_message.Message):
     def __init__(self, peer: _Optional[_Union[DescribeReply, _Mapping]] = ..., max_bytes: _Optional[int] = ..., known_missing: _Optional[_Mapping[int, str]] = ...) -> None: ...
 
 class AttachRequest(_message.Message):
-    __slots__ = ("training", "node", "segment", "last")
+    __slots__ = ("training", "node", "segment", "last", "first")
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
     training: str
     node: int
     segment: str
     last: int
-    def __init__(self, training: _Optional[str] = ..., node: _Optional[int] = ..., segment: _Optional[str] = ..., last: _Optional[int] = ...) -> None: ...
+    first: int
+    def __init__(self, training: _Optional[str] = ..., node: _Optional[int] = ..., segment: _Optional[str] = ..., last: _Optional[int] = ..., first: _Optional[int] = ...) -> None: ...
 
 class Attached(_message.Message):
     __slots__ = ("attachment",)
@@ -182,18 +186,20 @@ class DetachReply(_message.Message):
     def __init__(self) -> None: ...
 
 class PublishHeader(_message.Message):
-    __slots__ = ("training", "id", "readers", "segment", "header")
+    __slots__ = ("training", "id", "readers", "segment", "header", "keep")
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     READERS_FIELD_NUMBER: _ClassVar[int]
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
     HEADER_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FIELD_NUMBER: _ClassVar[int]
     training: str
     id: ModelId
     readers: _containers.RepeatedScalarFieldContainer[int]
     segment: str
     header: Header
-    def __init__(self, training: _Optional[str] = ..., id: _Optional[_Union[ModelId, _Mapping]] = ..., readers: _Optional[_Iterable[int]] = ..., segment: _Optional[str] = ..., header: _Optional[_Union[Header, _Mapping]] = ...) -> None: ...
+    keep: bool
+    def __init__(self, training: _Optional[str] = ..., id: _Optional[_Union[ModelId, _Mapping]] = ..., readers: _Optional[_Iterable[int]] = ..., segment: _Optional[str] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., keep: bool = ...) -> None: ...
 
 class PublishFrame(_message.Message):
     __slots__ = ("header", "chunk")

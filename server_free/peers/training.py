@@ -62,6 +62,7 @@ class _Held:
     model: EncodedModel
     awaiting: set[int]
     segment_no: int
+    keep: bool
     of_this_run: bool = True
 
 
@@ -76,6 +77,7 @@ class Gone:
 @dataclass(slots=True)
 class _Node:
     attachments: dict[int, int] = field(default_factory=dict)  # number -> last round it works on
+    first: int = 0  # of an older round its clients will publish nothing more
     newest: int = 0
     gone: Gone | None = None
 
@@ -87,6 +89,7 @@ class Training:
     key: bytes
     addresses: tuple[str, ...] = ()
     nbytes: int = 0
+    finished: bool = False
     _rounds: dict[int, dict[ModelId, _Held]] = field(default_factory=dict)
     _nodes: dict[int, _Node] = field(default_factory=dict)
     _asked: dict[int, int] = field(default_factory=dict)  # reader -> newest round it asked for
@@ -96,12 +99,12 @@ class Training:
 
     def rekey(self, key: bytes) -> None:
         """Go on as a new run: models stay readable and may be replaced, marks are forgotten."""
-        self.key = key
+        self.key, self.finished = key, False
         for held in self._all():
             held.of_this_run = False
             held.awaiting.clear()
         for node in self._nodes.values():
-            node.gone = None
+            node.gone, node.first, node.newest = None, 0, 0
         self._asked.clear()
         self._missing.clear()
 
@@ -112,10 +115,11 @@ class Training:
 
     # ----- the nodes' clients
 
-    def attach(self, node: int, segment: str, attachment: int, last: int) -> None:
+    def attach(self, node: int, segment: str, attachment: int, first: int, last: int) -> None:
         """Note that ``node``'s client works on ``segment``; a mark "gone" is cleared."""
         state = self._node(node)
         state.attachments[attachment] = last
+        state.first = max(state.first, first)
         state.gone = None
         if segment not in self._recent:
             self._segment_no += 1
@@ -139,6 +143,7 @@ class Training:
         for held in self._all():
             if held.segment_no <= self._segment_no - KEPT_SEGMENTS:
                 held.awaiting.clear()
+                held.keep = False
 
     def report_missing(self, segment: str, missing: Mapping[int, str]) -> None:
         """Note who is missing in ``segment`` (if not ""); their reading is not waited for."""
@@ -156,7 +161,14 @@ class Training:
     def __contains__(self, id: ModelId) -> bool:
         return self._find(id) is not None
 
-    def put(self, id: ModelId, model: EncodedModel, readers: Collection[int], segment: str) -> None:
+    def put(
+        self,
+        id: ModelId,
+        model: EncodedModel,
+        readers: Collection[int],
+        segment: str,
+        keep: bool,
+    ) -> None:
         """Hold ``model``; the very same model again is accepted and changes nothing."""
         old = self._find(id)
         if old is not None and old.of_this_run:
@@ -165,7 +177,7 @@ class Training:
             raise PeerError(f"{id} was already published with other content; it is not replaced")
         self.nbytes += model.nbytes - (old.model.nbytes if old else 0)
         awaiting = set(readers) - self._missing.get(segment, {}).keys()
-        held = _Held(model, awaiting, self._segment_no)
+        held = _Held(model, awaiting, self._segment_no, keep)
         self._rounds.setdefault(id.round, {})[id] = held
         state = self._node(id.node)
         state.newest = max(state.newest, id.round)
@@ -180,6 +192,8 @@ class Training:
         state = self._nodes.get(id.node, _Node())
         if 0 < id.round <= state.newest:
             return Absent("dropped", f"it has published round {state.newest} and no longer has it")
+        if 0 < id.round < state.first:
+            return Absent("dropped", f"its client works from round {state.first} on")
         if state.gone is not None and id.round <= state.gone.until:
             return Absent("gone", state.gone.reason)
         return NotReady(bool(state.attachments), state.newest, missing)
@@ -206,8 +220,8 @@ class Training:
         return sorted(id for held in self._rounds.values() for id in held)
 
     def _awaited(self, id: ModelId, held: _Held) -> bool:
-        """Whether a reader has neither read the model nor asked for one of a later round."""
-        return any(self._asked.get(reader, 0) <= id.round for reader in held.awaiting)
+        """Whether it is to be kept, or a reader has not read it nor asked for a later round."""
+        return held.keep or any(self._asked.get(reader, 0) <= id.round for reader in held.awaiting)
 
     def _find(self, id: ModelId) -> _Held | None:
         return self._rounds.get(id.round, {}).get(id)

@@ -298,6 +298,37 @@ def test_models_of_an_older_round_are_dropped(make_ring: Callable[..., Any]) -> 
     assert one(reader, at(3, 0))["w"][0] == 3
 
 
+def test_a_model_to_keep_stays_till_two_newer_segments(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    with ring.link(0) as holder:
+        holder.publish(at(1, 0), model(1), readers=[], keep=True)
+        for round in (2, 3, 4):
+            holder.publish(at(round, 0), model(round), readers=[])
+    with ring.link(0, segment="s2", first=5) as holder:
+        for round in (5, 6, 7):
+            holder.publish(at(round, 0), model(round), readers=[])
+    assert one(ring.link(1), at(1, 0))["w"][0] == 1
+    assert missing(ring.link(1), at(4, 0)).kind == "dropped"
+    with ring.link(0, segment="s3", first=8) as holder:
+        holder.publish(at(8, 0), model(8), readers=[])
+        assert missing(ring.link(1), at(1, 0)).kind == "dropped"
+
+
+def test_a_restarted_peer_does_not_promise_rounds_before_the_segment(
+    make_ring: Callable[..., Any],
+) -> None:
+    """The fresh peer has neither the models nor the memory of their publication."""
+    ring = make_ring(2)
+    back = ring.link(0, segment="s2", first=11, last=20)
+    began = time.monotonic()
+    for link in (back, ring.link(1)):
+        answer = missing(link, at(10, 0), PATIENT)
+        assert answer.kind == "dropped"
+        assert "works from round 11 on" in answer.reason
+    assert time.monotonic() - began < 5
+    assert missing(ring.link(1), at(11, 0)).kind == "late"
+
+
 def test_a_full_mailbox_refuses(make_ring: Callable[..., Any]) -> None:
     ring = make_ring(1, max_bytes=100)
     link = ring.link(0)
@@ -372,6 +403,20 @@ def test_the_next_segment_forgets_who_was_missing(make_ring: Callable[..., Any])
     assert ring.link(0, segment="next").known_missing == {}
 
 
+def test_a_link_knows_from_the_start_whom_the_server_has_lost(
+    make_ring: Callable[..., Any],
+) -> None:
+    ring = make_ring(2)
+    link = ring.link(0, known={1: "no reply within 60 s"})
+    began = time.monotonic()
+    answer = missing(link, at(1, 1), PATIENT)
+    assert answer.kind == "known"
+    assert "no reply within 60 s" in answer.reason
+    assert time.monotonic() - began < 5
+    assert link.known_missing == {1: "no reply within 60 s"}
+    assert ring.link(0).known_missing == {}
+
+
 # ----- addresses, keys, values
 
 
@@ -443,12 +488,20 @@ def test_a_node_without_an_address_is_the_callers_mistake(make_ring: Callable[..
         ({"node": -1}, "node is -1"),
         ({"addresses": ()}, "addresses must not be empty"),
         ({"training": ""}, "training must not be empty"),
+        ({"first": -1}, "first is -1 and last is 0"),
+        ({"last": -2}, "last is -2, both must be >= 0"),
     ],
 )
 def test_a_membership_that_cannot_be(changes: dict[str, Any], says: str) -> None:
     good = Membership("t", b"k" * 32, 0, "s", ("a:1", "b:1"))
     with pytest.raises(ValueError, match=says):
         replace(good, **changes)
+
+
+def test_a_membership_can_be_hashed_and_compared() -> None:
+    first, second = (Membership("t", b"k" * 32, 0, "s", ("a:1",), known={2: x}) for x in "ab")
+    assert hash(first) == hash(second)
+    assert first != second
 
 
 def test_the_key_is_not_shown() -> None:

@@ -218,3 +218,12 @@ def test_a_failed_client_is_gone_for_its_segment_only() -> None:
         assert box.look("t", ModelId(round=round, slot=0, node=0), 1) == Absent("gone", "crashed")
     later = box.look("t", ModelId(round=6, slot=0, node=0), 1)
     assert later == NotReady(started=False, round=0, known_missing={})
+
+
+def test_a_resumed_run_may_begin_at_an_earlier_round(box: Mailbox) -> None:
+    box.detach(box.attach("t", 0, "s", first=11, last=20))
+    box.put("t", at(20), MODEL)
+    box.open("t", OTHER_KEY)
+    box.attach("t", 0, "resumed", first=6, last=10)
+    assert box.look("t", at(5), 7) == Absent("dropped", "its client works from round 6 on")
+    assert box.look("t", at(6), 7) == NotReady(started=True, round=0, known_missing={})
