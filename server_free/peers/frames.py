@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from ..codecs import Chunk
 from ..models import TensorSpec
 from . import peer_pb2 as pb
-from .links import PROTOCOL, Membership, ModelId, PeerInfo, TlsFiles
+from .links import WIRE_VERSION, Membership, ModelId, PeerInfo, TlsFiles
 from .tokens import fingerprint, make_nonce, make_token
 from .training import Absent, NotReady, Ready
 
@@ -70,7 +70,7 @@ def fetch_request(membership: Membership, id: ModelId, silence_s: float) -> pb.F
     """Return a request with a fresh nonce and its token."""
     key, nonce = membership.key, make_nonce()
     return pb.FetchRequest(
-        protocol=PROTOCOL,
+        protocol=WIRE_VERSION,
         training=membership.training,
         id=_id(id),
         requester=membership.node,

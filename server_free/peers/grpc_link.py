@@ -274,7 +274,7 @@ class GrpcLink(BaseLink):
         return self._channels[address]
 
     def _dial(self, address: str) -> Any:
-        if self._credentials is None:
+        if self._credentials is None or address == self._local:  # the own peer has a plain socket
             return grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
         return grpc.aio.secure_channel(address, self._credentials, options=CLIENT_OPTIONS)
 

@@ -15,7 +15,7 @@ from . import peer_pb2 as pb
 from .addresses import HostPort, SocketFolder, check_can_listen, check_unix_path, parse_host_port
 from .base_host import BaseHost
 from .frames import CHANNEL_OPTIONS
-from .links import PROTOCOL, PeerInfo, TlsFiles
+from .links import WIRE_VERSION, PeerInfo, TlsFiles
 from .local_service import LocalService
 from .loops import LoopThread
 from .mailbox import DEFAULT_MAX_BYTES
@@ -87,7 +87,7 @@ class PeerHost(BaseHost):
     def info(self) -> PeerInfo:
         """What this peer says about itself to its local clients."""
         has_tls = self._tls is not None
-        return PeerInfo(self.address, plugin_version(), PROTOCOL, has_tls, self._tls)
+        return PeerInfo(self.address, plugin_version(), WIRE_VERSION, has_tls, self._tls)
 
     def start(self) -> Self:
         """Listen and serve in the background; returns when both sides answer."""
@@ -114,14 +114,12 @@ class PeerHost(BaseHost):
             self._remove_socket()
 
     async def _start(self) -> None:
-        network_service = NetworkService(
-            self.mailbox, bind_requester=self._tls is not None and self._tls.ca_certfile is not None
-        )
-        port = await self._start_network(network_service)
+        mutual = self._tls is not None and self._tls.ca_certfile is not None
+        port = await self._start_network(NetworkService(self.mailbox, bind_requester=mutual))
         advertise = self._advertise
         self.listen_address = str(HostPort(self._listen.host, port))
         self.address = str(HostPort(advertise.host, advertise.port or port))
-        await self._start_local(network_service)
+        await self._start_local()
 
     async def _start_network(self, service: NetworkService) -> int:
         check_can_listen(self._listen, "listen")  # gRPC would say it in its log and more darkly
@@ -133,18 +131,17 @@ class PeerHost(BaseHost):
         await server.start()
         return port
 
-    async def _start_local(self, service: NetworkService) -> None:
+    async def _start_local(self) -> None:
         server = grpc.aio.server(options=SERVER_OPTIONS)
         address = self._local_target()
-        port = _bind(server, address, "local", None)
+        port = _bind_privately(server, address)
         self._servers.append(server)
         self.local_address = address
-        if address.startswith("unix:"):
-            os.chmod(address.removeprefix("unix:"), 0o600)
-        else:
+        if not address.startswith("unix:"):
             self.local_address = str(HostPort(parse_host_port(address, "local").host, port))
-        # The own client reads here too, in plain text: nobody else enters.
-        add_PeerServicer_to_server(service, server)
+        # The own client reads here too, in plain text, without a certificate: nobody else enters.
+        reading = NetworkService(self.mailbox, bind_requester=False)
+        add_PeerServicer_to_server(reading, server)
         add_LocalPeerServicer_to_server(LocalService(self.mailbox, self.info), server)
         await server.start()
 
@@ -194,6 +191,15 @@ def _bind(server: Any, address: str, field: str, tls: TlsFiles | None) -> int:
         return int(server.add_secure_port(address, server_credentials(tls)))
     except RuntimeError as error:
         raise PeerError(f"{field} is {address!r}, which cannot be listened on: {error}") from None
+
+
+def _bind_privately(server: Any, address: str) -> int:
+    """Bind so that a unix socket is never, not even for a moment, open to other users."""
+    before = os.umask(0o177)
+    try:
+        return _bind(server, address, "local", None)
+    finally:
+        os.umask(before)
 
 
 async def _add_health(server: Any) -> None:

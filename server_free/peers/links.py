@@ -17,7 +17,7 @@ from ..models import Model
 __all__ = [
     "INITIAL",
     "KEY_BYTES",
-    "PROTOCOL",
+    "WIRE_VERSION",
     "Membership",
     "Missing",
     "ModelId",
@@ -30,7 +30,7 @@ __all__ = [
     "describe",
 ]
 
-PROTOCOL = 1
+WIRE_VERSION = 1
 """Version of what peers say to each other; peers of different versions refuse each other."""
 KEY_BYTES = 32
 MISSING_KINDS = (

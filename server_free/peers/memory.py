@@ -16,7 +16,7 @@ from ..models import Model
 from ..orders import plugin_version
 from .base_host import BaseHost
 from .base_link import BaseLink
-from .links import PROTOCOL, Membership, Missing, ModelId, Patience, PeerInfo
+from .links import WIRE_VERSION, Membership, Missing, ModelId, Patience, PeerInfo
 from .mailbox import DEFAULT_MAX_BYTES
 from .training import Absent, Answer, NotReady, Ready
 from .waiting import Wait
@@ -46,7 +46,7 @@ class MemoryHost(BaseHost):
     @property
     def info(self) -> PeerInfo:
         """What this host says about itself."""
-        return PeerInfo(self.address, plugin_version(), PROTOCOL, tls=False)
+        return PeerInfo(self.address, plugin_version(), WIRE_VERSION, tls=False)
 
     def start(self) -> Self:
         """Make the address known in this process."""

@@ -11,7 +11,7 @@ import grpc
 from ..orders import plugin_version
 from . import frames
 from . import peer_pb2 as pb
-from .links import PROTOCOL, ModelId
+from .links import WIRE_VERSION, ModelId
 from .mailbox import Mailbox
 from .peer_pb2_grpc import PeerServicer
 from .tls import covers
@@ -185,10 +185,10 @@ class _Fetch:
 
 
 def _checked_id(request: pb.FetchRequest) -> ModelId:
-    if request.protocol != PROTOCOL:
+    if request.protocol != WIRE_VERSION:
         raise Refused(
             grpc.StatusCode.FAILED_PRECONDITION,
-            f"it speaks protocol {PROTOCOL} (flwr-gossip {plugin_version()}) and was asked in "
+            f"it speaks protocol {WIRE_VERSION} (flwr-gossip {plugin_version()}) and was asked in "
             f"protocol {request.protocol}; install the same version on all nodes",
         )
     try:

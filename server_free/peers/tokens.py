@@ -1,7 +1,9 @@
 """Who may read: tokens made with the key of a run, each good once.
 
 There is no clock in it: a token is bound to one model, one requester and one nonce, and a nonce
-is refused when it comes again.
+is refused when it comes again. The latest ``REMEMBERED_NONCES`` are remembered. Who has listened
+and waits till a nonce is forgotten can use its token again, but only for the model it was made
+for, which is of an old round by then and as a rule no longer held.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import hashlib
 import hmac
 import os
 import struct
-from collections import OrderedDict
+from collections import deque
 
 from .links import ModelId
 
@@ -18,8 +20,8 @@ __all__ = ["NONCE_BYTES", "Nonces", "fingerprint", "make_nonce", "make_token", "
 
 NONCE_BYTES = 16
 FINGERPRINT_BYTES = 8
-REMEMBERED_NONCES = 1 << 17
-REMEMBERED_RUNS = 64
+REMEMBERED_NONCES = 1 << 15
+"""About 5 MB for all runs together."""
 
 
 def fingerprint(key: bytes) -> bytes:
@@ -50,23 +52,20 @@ def token_is_good(
 
 
 class Nonces:
-    """Remembers the nonces of the latest runs, bounded in number."""
+    """Remembers the latest nonces of all runs together; the oldest are forgotten first."""
 
-    def __init__(self, per_run: int = REMEMBERED_NONCES, runs: int = REMEMBERED_RUNS) -> None:
-        self._per_run, self._runs = per_run, runs
-        self._seen: OrderedDict[bytes, OrderedDict[bytes, None]] = OrderedDict()
+    def __init__(self, remembered: int = REMEMBERED_NONCES) -> None:
+        self._order: deque[bytes] = deque()
+        self._seen: set[bytes] = set()
+        self._remembered = remembered
 
     def use(self, key: bytes, nonce: bytes) -> bool:
         """Return whether ``nonce`` has the right size and is new for this key; it is now used."""
-        if len(nonce) != NONCE_BYTES:
+        used = fingerprint(key) + nonce
+        if len(nonce) != NONCE_BYTES or used in self._seen:
             return False
-        seen = self._seen.setdefault(key, OrderedDict())
-        self._seen.move_to_end(key)
-        if len(self._seen) > self._runs:
-            self._seen.popitem(last=False)
-        if nonce in seen:
-            return False
-        seen[nonce] = None
-        if len(seen) > self._per_run:
-            seen.popitem(last=False)
+        self._seen.add(used)
+        self._order.append(used)
+        if len(self._order) > self._remembered:
+            self._seen.remove(self._order.popleft())
         return True

@@ -362,7 +362,7 @@ def test_a_refusal_is_missing_with_the_reason(
 ) -> None:
     publish(FIRST, MODEL)
     link = open_link(host, member(1, host.address))
-    monkeypatch.setattr(network_service, "PROTOCOL", 2)
+    monkeypatch.setattr(network_service, "WIRE_VERSION", 2)
     answer = missing(link, FIRST, PATIENT)
     assert answer.kind == "refused"
     assert "protocol 2" in answer.reason
@@ -603,6 +603,19 @@ def test_a_socket_path_of_ones_own(tmp_path: Path, open_link: Callable[..., Peer
             PeerHost(local=address).start()
         assert describe(address).address == host.address
     assert not (tmp_path / "p.sock").exists()
+
+
+def test_a_socket_is_never_open_to_other_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also without a later chmod: between bind and chmod anybody could connect."""
+    monkeypatch.setattr(os, "chmod", lambda *args: None)
+    before = os.umask(0o022)
+    try:
+        with PeerHost(local=f"unix:{tmp_path}/p.sock"):
+            assert os.stat(tmp_path / "p.sock").st_mode & 0o777 == 0o600
+    finally:
+        assert os.umask(before) == 0o022
 
 
 def test_a_socket_left_by_a_crash_is_replaced(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import trustme
 
 from flwr_gossip.server_free.peers.host import PeerHost
 from flwr_gossip.server_free.peers.links import (
+    INITIAL,
     Membership,
     Missing,
     ModelId,
@@ -89,6 +90,55 @@ def test_mutual_tls(
     files = office.issue("localhost", ca=office.ca)
     answer = fetch(pair(start, files, files), link)
     np.testing.assert_array_equal(answer["w"], MODEL["w"])
+
+
+@pytest.fixture(params=["mutual", "one-sided"])
+def tls(request: pytest.FixtureRequest, office: Office) -> TlsFiles:
+    return office.issue("localhost", ca=office.ca if request.param == "mutual" else None)
+
+
+def test_a_client_reads_from_its_own_peer(
+    tls: TlsFiles, start: Callable[..., PeerHost], link: Callable[..., PeerLink]
+) -> None:
+    hosts = pair(start, tls, None)
+    own = link(hosts[0], 0, *(host.address for host in hosts))
+    own.publish(INITIAL, MODEL, readers=[])
+    own.publish(FIRST, MODEL, readers=[])
+    for answer in own.fetch([INITIAL, FIRST], HASTY):
+        np.testing.assert_array_equal(answer["w"], MODEL["w"])
+
+
+def test_a_client_that_forks_goes_on_with_its_own_peer(
+    tls: TlsFiles, start: Callable[..., PeerHost], link: Callable[..., PeerLink]
+) -> None:
+    """A fork closes all connections: the next call dials the own peer again."""
+    hosts = pair(start, tls, None)
+    own = link(hosts[0], 0, *(host.address for host in hosts))
+    own.sleep()  # type: ignore[attr-defined]
+    own.wake()  # type: ignore[attr-defined]
+    own.publish(FIRST, MODEL, readers=[])
+    [answer] = own.fetch([FIRST], HASTY)
+    np.testing.assert_array_equal(answer["w"], MODEL["w"])
+
+
+def test_rounds_of_two_peers_under_mutual_tls(
+    office: Office, start: Callable[..., PeerHost], link: Callable[..., PeerLink]
+) -> None:
+    files = office.issue("localhost", ca=office.ca)
+    hosts = pair(start, files, files)
+    links = [link(host, node, *(host.address for host in hosts)) for node, host in enumerate(hosts)]
+    models = [{"w": np.array([1.0])}, {"w": np.array([5.0])}]
+    for own, model in zip(links, models, strict=True):
+        own.publish(INITIAL, model, readers=[])
+        assert own.fetch([INITIAL], HASTY)[0]["w"] == model["w"]
+    for round in range(1, 5):
+        ids = [ModelId(round, node, node) for node in (0, 1)]
+        for own, id, model in zip(links, ids, models, strict=True):
+            own.publish(id, model, readers=[0, 1])
+        both = [own.fetch(ids, HASTY) for own in links]
+        models = [{"w": 0.75 * a["w"] + 0.25 * b["w"]} for a, b in (both[0], both[1][::-1])]
+    assert [model["w"][0] for model in models] == [2.875, 3.125]
+    assert all(own.traffic.fetches == 4 for own in links)
 
 
 def test_the_local_client_is_told_the_files(office: Office, start: Callable[..., PeerHost]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hmac
-import os
 import struct
+import tracemalloc
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,13 +50,27 @@ def test_nonces_are_good_once_for_each_key() -> None:
     assert not nonces.use(b"k", b"short")
 
 
-def test_the_memory_of_nonces_is_bounded() -> None:
-    nonces = Nonces(per_run=10, runs=3)
+def test_the_memory_of_nonces_is_bounded_for_all_runs_together() -> None:
+    nonces, first = Nonces(remembered=10), make_nonce()
+    assert nonces.use(b"first", first)
     for run in range(20):
-        for _ in range(100):
-            assert nonces.use(bytes([run]), os.urandom(16))
-    assert len(nonces._seen) <= 3
-    assert all(len(seen) <= 10 for seen in nonces._seen.values())
+        latest = [make_nonce() for _ in range(5)]
+        assert all(nonces.use(bytes([run]), nonce) for nonce in latest)
+        assert not any(nonces.use(bytes([run]), nonce) for nonce in latest)
+        assert len(nonces._seen) == len(nonces._order) <= 10
+    assert nonces.use(b"first", first)  # forgotten
+
+
+def test_the_nonces_of_a_peer_take_a_few_megabytes() -> None:
+    tracemalloc.start()
+    try:
+        nonces = Nonces()
+        for number in range(50_000):
+            assert nonces.use(b"k", number.to_bytes(16, "big"))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 8 << 20
 
 
 def test_a_fingerprint_tells_keys_apart() -> None:
