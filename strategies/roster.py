@@ -64,7 +64,9 @@ def introduction(reply: Message) -> Introduction | None:
         raise ModError(f"{node} answered without gossip_mod. {_NO_MOD}")
     intro = read(Introduction, answer, node)
     if intro.failure:
-        raise RosterError(f"{node} cannot take part: {intro.failure}")
+        identity = Member(reply.metadata.src_node_id, intro).identity
+        known = "" if identity == _NAMELESS else f" ({identity})"
+        raise RosterError(f"{node}{known} cannot take part: {intro.failure}")
     return intro
 
 

@@ -159,6 +159,15 @@ def test_an_answer_without_the_record_is_a_client_without_the_mod() -> None:
             introduction(reply)
 
 
+def test_who_cannot_take_part_is_told_by_identity() -> None:
+    config = {"partition-id": 1, "gossip-peer": "unix:/no/peer"}
+    with InProcessGrid(quadratic_app(), 1, node_config=lambda i: config) as grid:
+        (reply,) = grid.send_and_receive([hello(1000)])
+        match = r"node 1000 \(partition-id 1\) cannot take part: .*'unix:/no/peer' does not answer"
+        with pytest.raises(RosterError, match=match):
+            introduction(reply)
+
+
 def test_what_a_client_cannot_do_is_told() -> None:
     with InProcessGrid(quadratic_app(), 1, node_config=lambda i: {"partition-id": "x"}) as grid:
         (reply,) = grid.send_and_receive([hello(1000)])
