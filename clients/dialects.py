@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from ..server_free.errors import ModError
 from ..server_free.models import Model
 from .placement import Placement
 from .records import from_record, to_record
 
-__all__ = ["Dialect", "Legacy", "Modern", "dialect_for"]
+__all__ = ["Dialect", "Legacy", "Modern", "checked_reply", "dialect_for"]
 
 Metrics = dict[str, Any]
 
@@ -149,3 +149,13 @@ class Legacy:
             raise ModError(
                 f"the client answered with status {status['code']}: {status.get('message', '')}"
             )
+
+
+def checked_reply(reply: object, kind: str) -> Message:
+    """Return the reply of the user's function; ``ModError`` when it is not a message."""
+    if isinstance(reply, Message):
+        return reply
+    raise ModError(
+        f"the {kind} function returned {type(reply).__name__}, allowed is a Message: "
+        "return Message(content, reply_to=msg)."
+    )

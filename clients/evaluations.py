@@ -10,9 +10,8 @@ from flwr.supercore import log
 
 from ..server_free.errors import GossipError, one_line
 from ..server_free.orders import RECORD, Evaluation, Loss, Report
-from .dialects import Dialect
+from .dialects import Dialect, checked_reply
 from .records import split
-from .segments import checked_reply
 from .sessions import open_session, user_config
 
 __all__ = ["run_evaluation"]

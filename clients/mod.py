@@ -133,12 +133,7 @@ def _failure(values: dict[str, Any], error: GossipError) -> Sealed:
             failure=str(error),
         )
     node = values.get("node", -1)
-    segment = values.get("segment", "")
-    return Report(
-        node=node if isinstance(node, int) else -1,
-        segment=segment if isinstance(segment, str) else "",
-        failure=str(error),
-    )
+    return Report(node=node if isinstance(node, int) else -1, failure=str(error))
 
 
 def _sealed_reply(msg: Message, sealed: Sealed) -> Message:

@@ -13,17 +13,16 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp.typing import ClientAppCallable
 from flwr.supercore import log
 
-from ..server_free.errors import GossipError, ModError, PlanMismatch, one_line
+from ..server_free.errors import GossipError, PlanMismatch, one_line
 from ..server_free.models import Model
 from ..server_free.orders import RECORD, Loss, Report, Segment, plugin_version
 from ..server_free.peers.links import ModelId
-from ..server_free.plans import VACANT, Plan
 from ..server_free.sketches import sketch
-from .dialects import Dialect
+from .dialects import Dialect, checked_reply
 from .records import join, split, to_record
 from .sessions import Session, open_session, user_config
 
-__all__ = ["checked_reply", "run_segment"]
+__all__ = ["run_segment"]
 
 
 class _HandedOn(Exception):
@@ -112,20 +111,13 @@ class _Runner:
         trained = self._train(given, round)
         session.gatherer.check(trained, f"node {self.order.node}'s trained model of round {round}")
         id = ModelId(round=round, slot=slot, node=self.order.node)
-        session.link.publish(id, trained, self._readers(session.plan, round))
+        readers = session.plan.readers(self.order.node, round)
+        # That of the last round is read again: by this node, by evaluations, and by readers
+        # that a new live list chooses.
+        session.link.publish(id, trained, readers, keep=round == self.order.last)
         session.gatherer.latest = (id, trained)
         self.done.append(round)
         self.playing = 0
-
-    def _readers(self, plan: Plan, round: int) -> tuple[int, ...]:
-        """Return who must have the model of ``round`` before the peer may drop it.
-
-        That of the segment's last round is read again: by its own node, by evaluations, and by
-        readers that a new live list chooses. ``VACANT``, which never reads, pins it until two
-        newer segments are there.
-        """
-        readers = plan.readers(self.order.node, round)
-        return (*readers, VACANT) if round == self.order.last else readers
 
     def _train(self, given: Model, round: int) -> dict[str, np.ndarray]:
         main, beside = split(given, self._travelling())
@@ -144,10 +136,9 @@ class _Runner:
     def _mix_once_more(self, session: Session) -> None:
         """Mix the last round's models where the server wants a sketch or the model."""
         order = self.order
-        slot = session.plan.slot(order.node, order.last)
-        if slot is None or not (order.sketch or order.collect):
+        if not (order.sketch or order.collect):
             return
-        main, _ = split(session.gatherer.mixed(slot, order.last), ())
+        main, _ = split(session.gatherer.mixed(order.slot, order.last), ())
         if order.sketch:
             self.sketch = sketch(main, order.seed).astype("<f4").tobytes()
         if order.collect:
@@ -159,7 +150,6 @@ class _Runner:
         regular, odd = stacked(self.done, self.metrics)
         report = Report(
             node=order.node,
-            segment=order.segment,
             rounds=",".join(map(str, self.done)),
             losses=Loss.dump(self.losses),
             failure=failure and f"{self._where()}: {failure}",
@@ -205,16 +195,6 @@ def _one_type(values: list[Any]) -> list[Any]:
     if all(isinstance(value, int) for value in values):
         return values
     return [float(value) for value in values]
-
-
-def checked_reply(reply: object, kind: str) -> Message:
-    """Return the reply of the user's function; ``ModError`` when it is not a message."""
-    if isinstance(reply, Message):
-        return reply
-    raise ModError(
-        f"the {kind} function returned {type(reply).__name__}, allowed is a Message: "
-        "return Message(content, reply_to=msg)."
-    )
 
 
 def _as_given(given: Model, trained: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

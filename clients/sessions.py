@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from flwr.app import ConfigRecord, Context, Message
 
 from ..server_free.errors import ModError
-from ..server_free.orders import INITIAL_RECORD, RECORD, Order, Segment
+from ..server_free.orders import INITIAL_RECORD, RECORD, Evaluation, Order, Segment
 from ..server_free.peers.links import INITIAL, Membership, Patience, PeerLink, connect
 from ..server_free.plans import Plan
 from .gathering import Gatherer
@@ -32,13 +32,17 @@ class Session:
 def open_session(order: Order, msg: Message, ctxt: Context) -> Iterator[Session]:
     """Connect to the own peer for one order; put the initial arrays there if they came along."""
     plan = Plan.from_json(order.plan)
+    playing = order if isinstance(order, Segment) and order.last >= order.first else None
     membership = Membership(
         training=order.training,
         key=order.key,
         node=order.node,
-        segment=order.segment if isinstance(order, Segment) and order.last >= order.first else "",
+        segment=playing.segment if playing else "",
         addresses=tuple(json.loads(order.addresses)),
-        last=order.last if isinstance(order, Segment) else 0,
+        first=playing.first if playing else 0,
+        last=playing.last if playing else 0,
+        known={int(node): reason for node, reason in json.loads(order.lost).items()},
+        final=_round_of(order) >= plan.num_rounds,
     )
     patience = Patience(order.silence_s, order.start_s, order.ceiling_s)
     with connect(_own_peer(order, ctxt), membership) as link:
@@ -46,6 +50,12 @@ def open_session(order: Order, msg: Message, ctxt: Context) -> Iterator[Session]
             link.publish(INITIAL, from_record(msg.content.array_records[INITIAL_RECORD]), ())
         gatherer = Gatherer(plan, order.node, link, patience, order.signature)
         yield Session(plan, link, gatherer)
+
+
+def _round_of(order: Order) -> int:
+    if isinstance(order, Segment):
+        return order.last
+    return order.round if isinstance(order, Evaluation) else 0
 
 
 def user_config(order: Order, msg: Message) -> ConfigRecord:

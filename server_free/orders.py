@@ -82,7 +82,8 @@ class Order(Sealed):
     (``gossip-peer`` in its node-config) serves it. ``addresses`` is a JSON list, node ->
     address of its peer; one entry stands for all nodes. ``plan`` is ``Plan.to_json()``.
     ``signature`` is a digest of the initial arrays' names, shapes and dtypes. ``travelling``
-    is a comma-separated list of further ArrayRecord names. Times are in seconds.
+    is a comma-separated list of further ArrayRecord names, ``lost`` JSON, node -> reason, of the
+    nodes that are not waited for. Times are in seconds.
     """
 
     training: str
@@ -96,6 +97,7 @@ class Order(Sealed):
     arrays_key: str
     config_key: str
     travelling: str
+    lost: str
     silence_s: float
     start_s: float
     ceiling_s: float
@@ -106,8 +108,8 @@ class Segment(Order):
     """Asks a client to run rounds ``first``..``last`` (none when last < first).
 
     ``digest`` is the fingerprint of what the ServerApp computed for this node. With
-    ``sketch`` or ``collect`` the client mixes once more after the last round and reports
-    a count-sketch of the mixed model, or the mixed model itself.
+    ``sketch`` or ``collect`` the client mixes once more after the last round, for ``slot``,
+    and reports a count-sketch of the mixed model, or the mixed model itself.
     """
 
     KIND: ClassVar[str] = "segment"
@@ -116,6 +118,7 @@ class Segment(Order):
     first: int
     last: int
     digest: str
+    slot: int
     sketch: bool
     collect: bool
 
@@ -163,9 +166,8 @@ class Report(Sealed):
     KIND: ClassVar[str] = "report"
 
     node: int
-    segment: str = ""
     rounds: str = ""
-    losses: str = "[]"
+    losses: str = '{"texts":[],"rows":[]}'
     odd_metrics: str = "{}"
     failure: str = ""
     seconds: float = 0.0
@@ -195,17 +197,29 @@ class Loss:
 
     @staticmethod
     def dump(losses: list[Loss]) -> str:
-        """Return the losses as JSON."""
-        return json.dumps([[getattr(loss, f.name) for f in fields(loss)] for loss in losses])
+        """Return the losses as JSON; each text, which many losses may share, stands there once."""
+        texts = list(dict.fromkeys(t for loss in losses for t in (loss.reason, loss.used)))
+        place = {text: index for index, text in enumerate(texts)}
+        rows = [
+            [getattr(loss, name) for name in _PLAIN] + [place[loss.reason], place[loss.used]]
+            for loss in losses
+        ]
+        return json.dumps({"texts": texts, "rows": rows}, separators=(",", ":"))
 
     @staticmethod
     def load(text: str) -> list[Loss]:
         """Return the losses that :meth:`dump` wrote."""
         try:
-            return [Loss(*entry) for entry in json.loads(text)]
-        except (ValueError, TypeError) as error:
+            content = json.loads(text)
+            texts = content["texts"]
+            return [
+                Loss(*[*row[:-2], *(texts[place] for place in row[-2:])]) for row in content["rows"]
+            ]
+        except (ValueError, TypeError, KeyError, IndexError) as error:
             raise PlanError(f"these are not losses: {error}") from error
 
+
+_PLAIN = ("round", "slot", "holder", "reader", "reader_slot", "kind")
 
 T = TypeVar("T", bound=Sealed)
 

@@ -106,6 +106,16 @@ class Plan:
             earlier = ((1, everyone),)
         return replace(self, live=(*earlier, (first_round, nodes)))
 
+    def recent(self, round: int) -> Plan:
+        """Return this plan without the live lists that ended before ``round``.
+
+        Of what happened earlier it says nothing true; what it says from ``round`` on is the same.
+        """
+        place = bisect_right(self.live, round, key=lambda entry: entry[0])
+        if place < 2:
+            return self
+        return replace(self, live=((1, self.live[place - 1][1]), *self.live[place:]))
+
     def active(self, round: int) -> tuple[int, ...]:
         """Return A_t, slot -> node, with ``VACANT`` where a slot has no holder."""
         live = self.live_in(round)

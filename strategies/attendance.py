@@ -50,6 +50,11 @@ class Attendance:
         log(WARNING, "node %d (%s) failed: %s", node, self.members[node].identity, reason)
         self.failures.setdefault(node, []).append(reason)
 
+    def lost(self) -> dict[int, str]:
+        """Return the nodes that are not live, with what last went wrong there."""
+        absent = set(range(len(self.members))) - self.live
+        return {node: self.failures.get(node, ["not live"])[-1] for node in sorted(absent)}
+
     def check_alive(self) -> None:
         """Raise ``NoNodesLeft`` with the reasons when no node is live."""
         if self.live:
@@ -87,6 +92,8 @@ class Attendance:
         node = known.get(member.identity)
         if node is None:
             log(WARNING, "%s is not in the roster of this training; ignored.", member.identity)
+        elif self.members[node].intro.peer and not intro.peer:
+            log(WARNING, "node %d is back without a gossip-peer in its node-config.", node)
         elif node not in self.live:
             log(INFO, "node %d (%s) is back.", node, member.identity)
             self.members[node] = member

@@ -113,8 +113,8 @@ class Decentralized(Strategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Put the segment's train metrics into the result, round by round.
 
-        Returns the mean of the models that the segment handed over, if any, and the metrics of
-        its last round.
+        Returns the mean of the models that came with the replies, if any, and the metrics of
+        the segment's last round.
         """
         training = self._current
         replies = list(replies)
@@ -123,7 +123,7 @@ class Decentralized(Strategy):
         for round, records in training.metrics_by_round(replies).items():
             last = aggregate(records, self.settings.weighted_by_key)
             training.result.train_metrics_clientapp[round] = last
-        return self._aggregate_models(training, training.last, replies), last
+        return (mean_of(training.served) if training.served else None), last
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -212,46 +212,42 @@ class Decentralized(Strategy):
         evaluate: ConfigRecord,
         evaluate_fn: EvaluateFn | None,
     ) -> None:
-        num_rounds = training.plan.num_rounds
-        first, arrays = 1, training.dispatch.initial
-        training.result.arrays = arrays
-        while first <= num_rounds:
-            arrays, last = self._run_segment(training, first, arrays, train)
+        training.result.arrays = training.dispatch.initial
+        first = 1
+        while first <= training.plan.num_rounds:
+            self._run_segment(training, first, train)
+            last = training.last
             if training.is_stop(last):
-                self._run_evaluation(training, last, arrays, evaluate)
-                self._evaluate_at_server(evaluate_fn, last, arrays)
+                self._run_evaluation(training, last, evaluate)
+                self._evaluate_served(training, evaluate_fn)
             first = last + 1
 
-    def _run_segment(
-        self, training: Training, first: int, arrays: ArrayRecord, config: ConfigRecord
-    ) -> tuple[ArrayRecord, int]:
+    def _run_segment(self, training: Training, first: int, config: ConfigRecord) -> None:
         training.take_back()
-        grid = training.attendance.grid
-        messages = list(self.configure_train(first, arrays, config, grid))
+        grid, arrays = training.attendance.grid, training.result.arrays
+        replies = training.exchange(list(self.configure_train(first, arrays, config, grid)))
         last = training.last
-        replies = training.exchange(messages)
         if first == 1:
             training.check_reachable()
         training.pacer.measured(last - first + 1, training.slowest_s())
-        mean, metrics = self.aggregate_train(first, replies)
+        _, metrics = self.aggregate_train(first, replies)
         training.attendance.check_alive()
-        if training.is_stop(last) and training.sequential:
-            mean = self._mix_after(training, last, config)
-        distance = training.consensus_distance()
-        if distance is not None:
-            training.result.consensus_distance[last] = distance
+        if training.is_stop(last):
+            self._fetch_models(training, config)
+        distance = training.result.consensus_distance.get(last)
         log(INFO, "[ROUND %s/%s] %s", last, training.plan.num_rounds, _brief(metrics, distance))
-        return (arrays if mean is None else mean), last
 
-    def _mix_after(self, training: Training, last: int, config: ConfigRecord) -> ArrayRecord | None:
-        """Ask the holders to mix once more, where they could not do so inside the segment."""
-        replies = training.exchange(training.mix_after(last, config))
-        return self._aggregate_models(training, last, replies)
+    def _fetch_models(self, training: Training, config: ConfigRecord) -> None:
+        """Get the models that the segment could not hand over, or whose holders are lost."""
+        if training.sequential:
+            training.exchange(training.mix_after(config))
+        lost = set(training.served_slots()) - training.served.keys()
+        if lost and training.attendance.live:
+            training.exchange(training.fetch(lost, config))
+        training.close_segment()
 
-    def _run_evaluation(
-        self, training: Training, round: int, arrays: ArrayRecord, config: ConfigRecord
-    ) -> None:
-        grid = training.attendance.grid
+    def _run_evaluation(self, training: Training, round: int, config: ConfigRecord) -> None:
+        grid, arrays = training.attendance.grid, training.result.arrays
         messages = list(self.configure_evaluate(round, arrays, config, grid))
         if not messages:
             return
@@ -262,6 +258,19 @@ class Decentralized(Strategy):
         else:
             log(INFO, "\t└──> Evaluation: %s", dict(metrics))
 
+    def _evaluate_served(self, training: Training, evaluate_fn: EvaluateFn | None) -> None:
+        """Let ``evaluate_fn`` see the mean model, if there is one of this round."""
+        result = training.result
+        if evaluate_fn is not None and result.served_round == training.last:
+            self._evaluate_at_server(evaluate_fn, training.last, result.arrays)
+        elif training.wants_models(training.last) and result.served_round != training.last:
+            log(
+                WARNING,
+                "no model could be fetched after round %d; the newest is of round %d.",
+                training.last,
+                result.served_round,
+            )
+
     def _evaluate_at_server(
         self, evaluate_fn: EvaluateFn | None, round: int, arrays: ArrayRecord
     ) -> None:
@@ -271,16 +280,6 @@ class Decentralized(Strategy):
         log(INFO, "\t└──> Evaluation at the server: %s", metrics)
         if metrics is not None:
             self._current.result.evaluate_metrics_serverapp[round] = metrics
-
-    def _aggregate_models(
-        self, training: Training, round: int, replies: Iterable[Message]
-    ) -> ArrayRecord | None:
-        served = training.served_models(round, replies)
-        if not served:
-            return None
-        training.result.served_slots = tuple(sorted(served))
-        training.result.arrays = mean_of(served)
-        return training.result.arrays
 
     @property
     def _current(self) -> Training:
@@ -299,8 +298,8 @@ class Decentralized(Strategy):
 def _check_arguments(num_rounds: int, timeout: float, initial: ArrayRecord) -> None:
     if isinstance(num_rounds, bool) or not isinstance(num_rounds, int) or num_rounds < 0:
         raise PlanError(f"num_rounds is {num_rounds!r}, allowed is a whole number from 0.")
-    if not isinstance(timeout, int | float) or not timeout > 0:
-        raise PlanError(f"timeout is {timeout!r}, allowed is more than 0 seconds.")
+    if not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
+        raise PlanError(f"timeout is {timeout!r}, allowed is a number of seconds above 0.")
     if not initial:
         raise ModelError("initial_arrays is empty; give ArrayRecord(model.state_dict()).")
     model = {name: array.numpy() for name, array in initial.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,18 @@ _SEQUENTIAL_START_S = 2.0
 
 _MAX_FETCHED = 16
 
+_LOOK_BACK = 70
+"""How many rounds before a segment its clients may look at: for their own last model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a node does after the last round: nothing, or mix ``slot`` once more."""
+
+    slot: int = -1
+    sketch: bool = False
+    collect: bool = False
+
 
 @dataclass(slots=True)
 class Dispatch:
@@ -40,7 +52,8 @@ class Dispatch:
     training : str
         The training id.
     timeout_s : float
-        Deadline for the replies, and so the ceiling of any wait inside a segment.
+        Deadline for the replies; a node that trains is waited for, inside a segment, for a
+        quarter of it.
     """
 
     settings: Settings
@@ -65,30 +78,38 @@ class Dispatch:
         With ``sketch`` the holders of round ``last`` mix once more and report a sketch of the
         mixed model; with ``collect`` some of them hand it over.
         """
-        nodes = self._active_in(plan, first, last)
-        segment = secrets.token_hex(4)
-        holders = set(plan.active(last)) if sketch else set()
-        serving = self._serving(plan, last) if collect else set()
-        return [
-            self._segment(plan, n, segment, first, last, config, n in holders, n in serving)
-            for n in sorted(nodes & self.attendance.live)
-        ]
+        tasks = {node: Task() for node in self._active_in(plan, first, last)}
+        if sketch:
+            tasks |= self._mixing(plan, last, self.served_slots(plan, last) if collect else ())
+        return self._segments(plan, first, last, config, tasks)
 
     def mix_after(
-        self, plan: Plan, last: int, config: ConfigRecord, collect: bool
+        self, plan: Plan, last: int, config: ConfigRecord, slots: Collection[int]
     ) -> list[Message]:
         """Return messages that play no round: the holders of round ``last`` mix once more.
 
-        For runtimes in which they cannot do so inside the segment, since clients may run one
-        after another.
+        All report a sketch, those of ``slots`` hand their model over. For runtimes in which they
+        cannot do so inside the segment, since clients may run one after another.
         """
-        holders = set(plan.active(last)) & self.attendance.live
-        serving = self._serving(plan, last) if collect else set()
-        segment = secrets.token_hex(4)
-        return [
-            self._segment(plan, n, segment, last + 1, last, config, True, n in serving)
-            for n in sorted(holders)
-        ]
+        return self._segments(plan, last + 1, last, config, self._mixing(plan, last, slots))
+
+    def fetch(
+        self, plan: Plan, last: int, config: ConfigRecord, slots: Collection[int]
+    ) -> list[Message]:
+        """Return messages that ask any live nodes for the mixed models of ``slots``.
+
+        For slots whose holder of round ``last`` is lost: a slot outlives its holder.
+        """
+        live = sorted(self.attendance.live)
+        pairs = zip(live, sorted(slots), strict=False)
+        tasks = {node: Task(slot=slot, collect=True) for node, slot in pairs}
+        return self._segments(plan, last + 1, last, config, tasks)
+
+    def served_slots(self, plan: Plan, round: int) -> list[int]:
+        """Return the slots whose models the server fetches: all, or some spread evenly."""
+        held = [slot for slot, node in enumerate(plan.active(round)) if node != VACANT]
+        wanted = min(len(held), self.settings.fetch_models or _MAX_FETCHED)
+        return [held[place * len(held) // wanted] for place in range(wanted)]
 
     def evaluate(self, plan: Plan, round: int, config: ConfigRecord) -> list[Message]:
         """Return the messages that ask the sampled nodes to evaluate after ``round``.
@@ -101,7 +122,11 @@ class Dispatch:
         return [
             self._message(
                 node,
-                Evaluation(**self._common(plan, node), round=round, slot=node % plan.num_slots),
+                Evaluation(
+                    **self._common(plan.recent(round - _LOOK_BACK), node),
+                    round=round,
+                    slot=node % plan.num_slots,
+                ),
                 config,
                 MessageType.EVALUATE,
             )
@@ -112,32 +137,39 @@ class Dispatch:
         """Treat nodes that came back as new: their peer may be another one, or be empty."""
         for node in nodes:
             self.started.discard(node)
-            if self.plane.host is None:
+            if self.plane.deployed:
                 addresses = list(self.plane.addresses)
                 addresses[node] = self.attendance.members[node].intro.peer
                 self.plane = replace(self.plane, addresses=tuple(addresses))
 
-    def _segment(
-        self,
-        plan: Plan,
-        node: int,
-        segment: str,
-        first: int,
-        last: int,
-        config: ConfigRecord,
-        sketch: bool,
-        collect: bool,
-    ) -> Message:
-        order = Segment(
-            **self._common(plan, node),
-            segment=segment,
-            first=first,
-            last=last,
-            digest=plan.digest(node, first, last),
-            sketch=sketch,
-            collect=collect,
-        )
-        return self._message(node, order, config, MessageType.TRAIN)
+    def _segments(
+        self, plan: Plan, first: int, last: int, config: ConfigRecord, tasks: Mapping[int, Task]
+    ) -> list[Message]:
+        """Return one message a live node of ``tasks``."""
+        segment = secrets.token_hex(4)
+        messages = []
+        for node in sorted(tasks.keys() & self.attendance.live):
+            order = Segment(
+                **self._common(plan.recent(first - _LOOK_BACK), node),
+                segment=segment,
+                first=first,
+                last=last,
+                digest=plan.digest(node, first, last),
+                slot=tasks[node].slot,
+                sketch=tasks[node].sketch,
+                collect=tasks[node].collect,
+            )
+            messages.append(self._message(node, order, config, MessageType.TRAIN))
+        return messages
+
+    @staticmethod
+    def _mixing(plan: Plan, round: int, serving: Collection[int]) -> dict[int, Task]:
+        """Return holder -> what it does after ``round``: a sketch, and some hand over."""
+        return {
+            node: Task(slot=slot, sketch=True, collect=slot in serving)
+            for slot, node in enumerate(plan.active(round))
+            if node != VACANT
+        }
 
     def _common(self, plan: Plan, node: int) -> Mapping[str, Any]:
         settings = self.settings
@@ -154,9 +186,10 @@ class Dispatch:
             "arrays_key": settings.arrayrecord_key,
             "config_key": settings.configrecord_key,
             "travelling": ",".join(settings.travelling),
+            "lost": json.dumps(self.attendance.lost()),
             "silence_s": settings.peer_timeout,
             "start_s": max(start_s, settings.peer_timeout),
-            "ceiling_s": self.timeout_s,
+            "ceiling_s": self.timeout_s / 4,
         }
 
     def _message(
@@ -164,7 +197,7 @@ class Dispatch:
     ) -> Message:
         content = RecordDict({RECORD: ConfigRecord(order.to_values())})
         content[self.settings.configrecord_key] = config
-        if self.plane.host is None and node not in self.started:
+        if self.plane.deployed and node not in self.started:
             content[INITIAL_RECORD] = self.initial  # once, with the node's first message
             self.started.add(node)
         return Message(content, self.attendance.members[node].node_id, kind)
@@ -177,9 +210,3 @@ class Dispatch:
             if len(active - {VACANT}) == plan.num_nodes:
                 break
         return active - {VACANT}
-
-    def _serving(self, plan: Plan, round: int) -> set[int]:
-        """Return the holders whose models the server fetches: all, or some spread evenly."""
-        holders = [node for node in plan.active(round) if node != VACANT]
-        wanted = min(len(holders), self.settings.fetch_models or _MAX_FETCHED)
-        return {holders[place * len(holders) // wanted] for place in range(wanted)}

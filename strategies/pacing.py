@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 __all__ = ["Pacer"]
 
-_FIRST_ROUNDS = 5
+_FIRST_ROUNDS = 2
 """The first segment is short: it shows soon whether all is well, and how long a round takes."""
+
+_FASTEST_S = 1e-3
+"""No round is taken to be faster, so that a segment has at most some 10,000 rounds."""
 
 _TARGET_S = 60.0
 """Later segments: about a minute, since a SuperNode does nothing else until it has replied."""
@@ -45,7 +48,7 @@ class Pacer:
     def measured(self, rounds: int, seconds: float) -> None:
         """Take in how long a segment took at its slowest node, start of processes apart."""
         if rounds > 0:
-            self.seconds_per_round = max(seconds / rounds, 1e-6)
+            self.seconds_per_round = max(seconds / rounds, _FASTEST_S)
 
     def _length(self) -> int:
         if self.fixed is not None:

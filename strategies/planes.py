@@ -40,6 +40,11 @@ class Plane:
     sequential: bool
     host: MemoryHost | PeerProcess | None = None
 
+    @property
+    def deployed(self) -> bool:
+        """Whether every node has a peer of its own."""
+        return self.host is None
+
 
 @contextmanager
 def open_plane(
@@ -71,7 +76,7 @@ def _deployed(members: Sequence[Member]) -> Plane:
 def _embedded_host(members: Sequence[Member]) -> Iterator[tuple[str, MemoryHost | PeerProcess]]:
     here = (socket.gethostname(), os.getpid())
     if all((m.intro.host, m.intro.process) == here for m in members):
-        with MemoryHost() as memory:
+        with MemoryHost(max_bytes=machine_bytes()) as memory:
             yield "in-process", memory
         return
     for index, member in enumerate(members):
@@ -86,6 +91,11 @@ def _embedded_host(members: Sequence[Member]) -> Iterator[tuple[str, MemoryHost 
 
     with PeerProcess() as host:
         yield "simulation", host
+
+
+def machine_bytes() -> int:
+    """Return the machine's memory: what an embedded host may hold, since it holds all models."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _no_peer(index: int, member: Member) -> str:

@@ -31,9 +31,12 @@ class GossipResult(Result):
     Attributes
     ----------
     arrays : ArrayRecord
-        The mean of the mixed models of :attr:`served_slots` after the last round.
+        The mean of the mixed models of :attr:`served_slots` after :attr:`served_round`.
     served_slots : tuple of int
         The slots whose models that mean is of.
+    served_round : int
+        The round after which they were fetched: the last one, unless no node could give its
+        model then; 0 stands for the initial arrays.
     consensus_distance : dict of int to float
         Round -> estimate of (1/k) sum ||z_i - mean z||^2 from count-sketches, relative error
         about 4.4 %.
@@ -48,6 +51,7 @@ class GossipResult(Result):
     """
 
     served_slots: tuple[int, ...] = ()
+    served_round: int = 0
     consensus_distance: dict[int, float] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
     failures: dict[int, list[str]] = field(default_factory=dict)

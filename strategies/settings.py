@@ -133,7 +133,7 @@ def _check_count(name: str, value: object) -> None:
 
 def _check_number(name: str, value: object, low: float, high: float = math.inf) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not low <= float(str(value)) <= high:
+    if not number or not low <= float(str(value)) <= high or value == math.inf:
         upper = "" if high == math.inf else f" to {high:g}"
         raise PlanError(f"{name} is {value!r}, allowed is a number from {low:g}{upper}.")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import WARNING
+from typing import Any
 
 import numpy as np
 from flwr.app import (
@@ -32,12 +33,15 @@ from .pacing import Pacer
 from .results import GossipResult
 from .roster import AWAY
 
-__all__ = ["Training"]
+__all__ = ["Served", "Training"]
+
+Served = dict[int, Model]
+"""Slot -> mixed model."""
 
 _GRACE_S = 5.0
 """How long to wait for the reply of a node that its neighbours reported dead."""
 
-_DEADLY = frozenset({"unreachable", "silent", "not-started", "gone"})
+_DEADLY = frozenset({"unreachable", "silent", "not-started", "gone", "late"})
 
 
 @dataclass(slots=True)
@@ -64,6 +68,9 @@ class Training:
     last: int = 0
     result: GossipResult = field(default_factory=GossipResult)
     reports: dict[int, Report] = field(default_factory=dict)
+    losses: list[Loss] = field(default_factory=list)
+    sketches: list[Any] = field(default_factory=list)
+    served: Served = field(default_factory=dict)
 
     @property
     def sequential(self) -> bool:
@@ -79,31 +86,43 @@ class Training:
         """Return whether the server fetches models after ``round``, a stop."""
         return self.serving or round == self.plan.num_rounds
 
+    def served_slots(self) -> list[int]:
+        """Return the slots whose models the server wants after the segment at work."""
+        if not self.wants_models(self.last):
+            return []
+        return self.dispatch.served_slots(self.plan, self.last)
+
     def segment(self, first: int, config: ConfigRecord) -> list[Message]:
         """Return the messages for the segment that starts with ``first``, over the live nodes."""
         self.last = last = self.pacer.last_round(first)
+        self.sketches, self.served = [], {}
         self.plan = self.plan.with_live(first, self.attendance.live)
         ends = self.is_stop(last) and not self.sequential
         collect = ends and self.wants_models(last)
         return self.dispatch.play(self.plan, first, last, config, ends, collect)
 
-    def mix_after(self, last: int, config: ConfigRecord) -> list[Message]:
-        """Return the messages that let the holders of ``last`` mix once more, at a stop."""
-        return self.dispatch.mix_after(self.plan, last, config, self.wants_models(last))
+    def mix_after(self, config: ConfigRecord) -> list[Message]:
+        """Return the messages that let the holders of the last round mix once more, at a stop."""
+        return self.dispatch.mix_after(self.plan, self.last, config, self.served_slots())
+
+    def fetch(self, slots: Collection[int], config: ConfigRecord) -> list[Message]:
+        """Return the messages that ask other nodes for models whose holders are lost."""
+        return self.dispatch.fetch(self.plan, self.last, config, slots)
 
     def exchange(self, messages: Sequence[Message]) -> list[Message]:
         """Send the messages, take in the reports and return the replies."""
-        self.reports = {}
+        self.reports, self.losses = {}, []
         node_of = self.attendance.node_of
         for message in messages:
             self._count(message.content)
+        slots = {m.metadata.dst_node_id: m.content[RECORD].get("slot", -1) for m in messages}
         replies = exchange(
             self.attendance.grid,
             messages,
             self.dispatch.timeout_s,
             given_up=lambda message: node_of(message.metadata.dst_node_id) in self._dead(),
             grace_s=_GRACE_S,
-            on_reply=self._take_in,
+            on_reply=lambda reply: self._take_in(reply, slots),
         )
         answered = {reply.metadata.src_node_id for reply in replies}
         for message in messages:
@@ -116,24 +135,32 @@ class Training:
 
     def _tell_losses(self) -> None:
         """Log whose models did not arrive, one line a node, with the first reason."""
-        losses = [loss for report in self.reports.values() for loss in Loss.load(report.losses)]
-        for holder in sorted({loss.holder for loss in losses}):
-            own = [loss for loss in losses if loss.holder == holder]
+        for holder in sorted({loss.holder for loss in self.losses}):
+            own = [loss for loss in self.losses if loss.holder == holder]
             log(WARNING, "%d models of node %d are missing: %s", len(own), holder, own[0].reason)
 
-    def _take_in(self, reply: Message) -> None:
+    def _take_in(self, reply: Message, slots: Mapping[int, Any]) -> None:
+        """Note what a reply says; ``slots`` is Flower node id -> slot whose model was asked for."""
         node = self.attendance.node_of(reply.metadata.src_node_id)
         if node < 0:
             log(WARNING, "a reply of Flower node %d is not of this training.", node)
             return
         try:
             report = self._report(node, reply)
-            self.result.losses += Loss.load(report.losses)
+            losses = Loss.load(report.losses)
         except GossipError as error:
             self._failed(node, reply, str(error))
             return
         self.reports[node] = report
+        self.losses += losses
+        self.result.losses += losses
         self.result.traffic.bytes_between_clients += report.bytes_fetched
+        if report.sketch:
+            self.sketches.append(np.frombuffer(report.sketch, "<f4"))
+        record = reply.content.array_records.get(self.dispatch.settings.arrayrecord_key)
+        if record:
+            model = {name: array.numpy() for name, array in record.items()}
+            self.served[int(slots[reply.metadata.src_node_id])] = model
         if report.failure:
             self._failed(node, reply, report.failure)
 
@@ -158,24 +185,26 @@ class Training:
         else:
             self.attendance.lose(node, reason)
 
-    def _losses(self, kinds: Iterable[str]) -> list[Loss]:
-        wanted = set(kinds)
-        losses = (loss for r in self.reports.values() for loss in Loss.load(r.losses))
-        return [loss for loss in losses if loss.kind in wanted]
-
     def _dead(self) -> dict[int, str]:
         """Return the nodes that the reports of this exchange name as dead, with the reason."""
-        losses = self._losses(_DEADLY)
-        return {loss.holder: loss.reason for loss in losses if loss.holder not in self.reports}
+        return {
+            loss.holder: loss.reason
+            for loss in self.losses
+            if loss.kind in _DEADLY and loss.holder not in self.reports
+        }
 
     def check_reachable(self) -> None:
         """Raise ``PeerUnreachable`` for every pair that could not talk though both are alive.
 
         Meant for the first segment: later, an unreachable peer is a loss like any other.
         """
-        losses = self._losses({"unreachable", "silent"})
         alive = self.reports.keys() & self.attendance.live
-        pairs = {(x.reader, x.holder): x.reason for x in losses if x.holder in alive}
+        pairs = {
+            (loss.reader, loss.holder): loss.reason
+            for loss in self.losses
+            if loss.holder in alive
+            and (loss.kind == "unreachable" or (loss.kind == "silent" and loss.round == 1))
+        }
         if pairs:
             lines = [f"node {r} cannot reach node {h}: {why}" for (r, h), why in pairs.items()]
             raise PeerUnreachable(
@@ -198,20 +227,14 @@ class Training:
                 found.setdefault(round, {})[node] = record
         return {t: [found[t][node] for node in sorted(found[t])] for t in sorted(found)}
 
-    def consensus_distance(self) -> float | None:
-        """Return the estimate from the sketches in the reports; None without any."""
-        sketches = [np.frombuffer(r.sketch, "<f4") for r in self.reports.values() if r.sketch]
-        return estimate(sketches) if sketches else None
-
-    def served_models(self, round: int, replies: Iterable[Message]) -> dict[int, Model]:
-        """Return slot -> mixed model after ``round`` of the nodes that handed theirs over."""
-        served: dict[int, Model] = {}
-        for node, content in self._reported(replies):
-            record = content.array_records.get(self.dispatch.settings.arrayrecord_key)
-            slot = self.plan.slot(node, round)
-            if record and slot is not None:
-                served[slot] = {name: array.numpy() for name, array in record.items()}
-        return served
+    def close_segment(self) -> None:
+        """Put consensus distance and mean model of the segment's last round into the result."""
+        if self.sketches:
+            self.result.consensus_distance[self.last] = estimate(self.sketches)
+        if self.served:
+            self.result.served_slots = tuple(sorted(self.served))
+            self.result.served_round = self.last
+            self.result.arrays = mean_of(self.served)
 
     def _reported(self, replies: Iterable[Message]) -> list[tuple[int, RecordDict]]:
         pairs = [(self.attendance.node_of(r.metadata.src_node_id), r) for r in replies]
@@ -225,7 +248,7 @@ class Training:
         self.result.traffic.bytes_through_server += content_bytes(content)
 
 
-def mean_of(served: dict[int, Model]) -> ArrayRecord:
+def mean_of(served: Served) -> ArrayRecord:
     """Return the mean of the models; bool and integer tensors are those of the lowest slot."""
     weights = dict.fromkeys(served, 1.0 / len(served))
     mean = mix(served, weights, own=min(served))

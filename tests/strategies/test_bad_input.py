@@ -119,7 +119,7 @@ def test_a_bad_option_is_named(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("timeout", [-1.0, 0.0, math.nan])
 def test_a_timeout_that_is_not_positive(timeout: float) -> None:
-    with pytest.raises(PlanError, match=r"timeout is .*allowed is more than 0 seconds"):
+    with pytest.raises(PlanError, match=r"timeout is .*allowed is a number of seconds above 0"):
         play(Gossip("ring"), quadratic_app(), 2, 1, timeout=timeout)
 
 

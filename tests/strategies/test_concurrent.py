@@ -139,9 +139,11 @@ class DelayedLink(memory.MemoryLink):
         self.delays(2, self.membership.node)
         return answers
 
-    def publish(self, id: ModelId, model: Model, readers: Collection[int]) -> None:
+    def publish(
+        self, id: ModelId, model: Model, readers: Collection[int], *, keep: bool = False
+    ) -> None:
         self.delays(3, id.node, id.round)
-        super().publish(id, model, readers)
+        super().publish(id, model, readers, keep=keep)
         self.delays(4, id.node, id.round)
 
 

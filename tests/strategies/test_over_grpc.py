@@ -92,15 +92,18 @@ def test_one_death_in_a_ring_of_eight_costs_one_deadline_and_only_its_own_rows()
         result = deployed(strategy, hosts, calls, 10, before_train=hook)
     assert list(result.failures) == [5]
     assert {loss.holder for loss in result.losses} == {5}
-    assert {loss.reader for loss in result.losses} == {4, 6}
+    in_rounds = [loss for loss in result.losses if loss.reader == loss.reader_slot]
+    assert {loss.reader for loss in in_rounds} == {4, 6}
     for reader in (4, 6):
-        kinds = [loss.kind for loss in result.losses if loss.reader == reader]
+        kinds = [loss.kind for loss in in_rounds if loss.reader == reader]
         # One of the two waits for the deadline; afterwards both know.
         assert set(kinds[1:]) == {"known"}
         assert kinds[0] in ("unreachable", "silent", "gone", "known")
-    survivors = [slot for slot in result.served_slots if slot != 5]
+    # Slot 5 outlives its holder: another node mixed it for the server.
+    assert result.served_slots == tuple(range(NODES))
+    assert [loss.reader_slot for loss in result.losses if loss not in in_rounds] == [5]
     final = expected(result, 10)
-    np.testing.assert_allclose(to_vector(result.arrays), final[survivors].mean(axis=0), **CLOSE)
+    np.testing.assert_allclose(to_vector(result.arrays), final.mean(axis=0), **CLOSE)
 
 
 def test_the_only_slot_outlives_its_holder() -> None:
