@@ -1,4 +1,9 @@
-"""What both kinds of link share: who is missing, what was moved, and how a link ends."""
+"""What both kinds of link share: who is missing, what was moved, and how a link ends.
+
+Who is missing is learnt from the own client (by ``report_missing``) and by hearsay. A node whose
+client is heard at work is not missing; and hearsay about a node that was heard within the
+patience for silence is not believed, so that one bad moment on one line does not last.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +14,22 @@ from types import TracebackType
 from typing import Self
 
 from ..errors import PeerError
-from .links import INITIAL, Membership, ModelId, Traffic
+from .links import INITIAL, Membership, ModelId, Patience, Traffic
+from .training import NotReady
+from .waiting import Wait
 
-__all__ = ["BaseLink"]
+__all__ = ["BaseLink", "long_wait_s"]
+
+LONG_WAIT_S = 1.0
+HANGS_AFTER = 0.75
+"""Part of the ceiling: who gave no word for so long is not at work but hangs. Less than the whole
+since a reader that gives up after a ceiling may have begun to wait before the holder's last word,
+which may have ended a wait that was not long enough to be told."""
+
+
+def long_wait_s(patience: Patience) -> float:
+    """Return after how many seconds of waiting in a fetch the own peer is told of it."""
+    return min(LONG_WAIT_S, patience.ceiling_s / 5)
 
 
 class BaseLink:
@@ -21,6 +39,8 @@ class BaseLink:
         self.membership = membership
         self._lock = threading.Lock()
         self._known: dict[int, str] = dict(membership.known)
+        self._at_work: dict[int, float] = {}  # node -> when its client was last heard at work
+        self._waiting = 0
         self._traffic = Traffic()
         self._closed = False
 
@@ -67,9 +87,41 @@ class BaseLink:
     def _learn(self, missing: Mapping[int, str]) -> dict[int, str]:
         """Merge ``missing`` into what is known and return what is new."""
         with self._lock:
-            new = {node: reason for node, reason in missing.items() if node not in self._known}
+            known = self._known.keys() | {self.membership.node}
+            new = {node: reason for node, reason in missing.items() if node not in known}
             self._known.update(new)
             return new
+
+    def _credible(self, wait: Wait, state: NotReady) -> dict[int, str]:
+        """Return who is missing by the hearsay in ``state``, less who was heard of late."""
+        silent_since = wait.heard - wait.patience.silence_s
+        with self._lock:
+            return {
+                node: reason
+                for node, reason in state.known_missing.items()
+                if self._at_work.get(node, silent_since) <= silent_since
+            }
+
+    def _recognise(self, wait: Wait, state: NotReady) -> bool:
+        """Note what a holder's peer says of it; return whether it was thought to be missing."""
+        node = wait.id.node
+        if self._is_own(wait.id) or not state.at_work(HANGS_AFTER * wait.patience.ceiling_s):
+            return False
+        with self._lock:
+            self._at_work[node] = wait.heard
+            return self._known.pop(node, None) is not None
+
+    def _begin_waiting(self) -> bool:
+        """Count a fetch that waits long; return whether it is the only one."""
+        with self._lock:
+            self._waiting += 1
+            return self._waiting == 1
+
+    def _end_waiting(self) -> bool:
+        """Count it no longer; return whether none is left."""
+        with self._lock:
+            self._waiting -= 1
+            return self._waiting == 0
 
     def _count_fetch(self, id: ModelId, nbytes: int) -> None:
         if self._is_own(id):

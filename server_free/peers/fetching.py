@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,15 +49,15 @@ class Fetch:
         What is asked, where, and how long it may take.
     max_bytes : int
         The largest model accepted.
-    learn : Callable[[Mapping[int, str]], None]
-        Told what the peer says about missing nodes.
+    hear : Callable[[Wait, NotReady], None]
+        Told what the peer says of the holder and of missing nodes.
     """
 
     stub: Any
     membership: Membership
     wait: Wait
     max_bytes: int
-    learn: Callable[[Mapping[int, str]], None]
+    hear: Callable[[Wait, NotReady], None]
     transfers: int = 0
     receiving: bool = False
     answered: bool = False
@@ -83,12 +83,16 @@ class Fetch:
 
     async def probe(self) -> Model | None:
         """Return the model if the peer has it right now."""
+        self.answered = False
         call = self._call()
         try:
             limit = min(PROBE_S, self.wait.patience.silence_s)
             frame = await _read(call, limit)
-            self.answered, self.wait.heard = True, time.monotonic()
-            if frame is grpc.aio.EOF or frame.WhichOneof("frame") != "header":
+            self.answered = True
+            if frame is grpc.aio.EOF:
+                return None
+            kind = self._note(frame)
+            if kind != "header":
                 return None
             return await self._receive(call, frame.header)
         except (TimeoutError, WireError, grpc.aio.AioRpcError):
@@ -110,26 +114,28 @@ class Fetch:
                 frame = await self._next(call)
                 if frame is grpc.aio.EOF:
                     raise WireError("the peer ended the stream without an answer")
-                self.learn(frame.known_missing)
-                kind = frame.WhichOneof("frame")
+                kind = self._note(frame)
                 if kind == "header":
                     return await self._receive(call, frame.header)
-                if (missing := self._hear(kind, frame)) is not None:
-                    return missing
+                if kind == "absent":
+                    return self.wait.absent(Absent(frame.absent.kind, frame.absent.reason))
+                if kind != "not_ready":
+                    raise WireError(f"the peer sent a frame of kind {kind} out of order")
+                late = self.wait.overdue(frames.from_state(frame), time.monotonic())
+                if late is not None:
+                    return late
         finally:
             call.cancel()
 
-    def _hear(self, kind: str | None, frame: pb.FetchFrame) -> Missing | None:
-        """Note a sign of life; return why not to wait on."""
-        now = time.monotonic()
-        if kind == "absent":
-            return self.wait.absent(Absent(frame.absent.kind, frame.absent.reason))
-        if kind != "not_ready":
-            raise WireError(f"the peer sent a frame of kind {kind} out of order")
+    def _note(self, frame: pb.FetchFrame) -> str | None:
+        """Note a sign of life and return the kind of the frame."""
+        kind: str | None = frame.WhichOneof("frame")
         self.problem = ""
-        state = NotReady(frame.not_ready.started, frame.not_ready.round, {})
-        self.wait.hear(state, now)
-        return self.wait.overdue(state, now)
+        if kind in ("not_ready", "header"):
+            state = frames.from_state(frame)
+            self.wait.hear(state, time.monotonic())
+            self.hear(self.wait, state)
+        return kind
 
     async def _next(self, call: Any) -> Any:
         """Return the next frame; raises ``TimeoutError`` when the silence has lasted too long."""

@@ -19,6 +19,7 @@ __all__ = [
     "from_chunk",
     "from_description",
     "from_id",
+    "from_state",
     "from_tensors",
     "header_frame",
     "not_ready_frame",
@@ -82,10 +83,26 @@ def fetch_request(membership: Membership, id: ModelId, silence_s: float) -> pb.F
     )
 
 
+def _state(state: NotReady) -> pb.State:
+    return pb.State(
+        started=state.started,
+        round=state.round,
+        waiting=state.waiting,
+        working_s=state.working_s,
+    )
+
+
+def from_state(frame: pb.FetchFrame) -> NotReady:
+    """Return what a sign of life, or the frame that opens a model, says of the holder."""
+    state = frame.not_ready if frame.WhichOneof("frame") == "not_ready" else frame.state
+    return NotReady(
+        state.started, state.round, dict(frame.known_missing), state.waiting, state.working_s
+    )
+
+
 def not_ready_frame(answer: NotReady) -> pb.FetchFrame:
     """Return a sign of life."""
-    state = pb.NotReady(started=answer.started, round=answer.round)
-    return pb.FetchFrame(not_ready=state, known_missing=answer.known_missing)
+    return pb.FetchFrame(not_ready=_state(answer), known_missing=answer.known_missing)
 
 
 def absent_frame(answer: Absent) -> pb.FetchFrame:
@@ -97,7 +114,8 @@ def header_frame(answer: Ready) -> pb.FetchFrame:
     """Return the frame that opens a model."""
     return pb.FetchFrame(
         header=_header(answer.model.tensors, answer.model.nbytes),
-        known_missing=answer.known_missing,
+        known_missing=answer.state.known_missing,
+        state=_state(answer.state),
     )
 
 

@@ -14,7 +14,7 @@ import grpc
 from ..errors import PeerError
 from ..models import Model
 from . import frames
-from .base_link import BaseLink
+from .base_link import BaseLink, long_wait_s
 from .fetching import Fetch
 from .forks import keep_out_of_forks
 from .links import Membership, Missing, ModelId, Patience, PeerInfo
@@ -22,6 +22,7 @@ from .loops import LoopThread
 from .own_peer import CLOSE_S, OwnPeer
 from .peer_pb2_grpc import PeerStub
 from .tls import channel_credentials
+from .training import NotReady
 from .waiting import Wait
 
 __all__ = ["GrpcLink", "describe_peer"]
@@ -69,6 +70,7 @@ class GrpcLink(BaseLink):
         self._heard_of: dict[int, asyncio.Event] = {}
         self._not_before: dict[int, float] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self._tellers: set[asyncio.Task[None]] = set()
         self._loop: LoopThread | None = LoopThread.acquire()
         self._gate = threading.Lock()
         self._calls = 0
@@ -98,7 +100,7 @@ class GrpcLink(BaseLink):
         """Fetch all wants as tasks of the shared loop."""
         self._check_open()
         waits = [Wait(id, self._address(id), patience, time.monotonic()) for id in wants]
-        return self._run(self._fetch_all(waits))
+        return self._run(self._fetch_all(waits, long_wait_s(patience)))
 
     def close(self, failure: str | None = None) -> None:
         """Detach from the own peer, once, and close all connections."""
@@ -199,6 +201,8 @@ class GrpcLink(BaseLink):
             loop.release()
 
     async def _end(self, failure: str | None) -> None:
+        for teller in self._tellers:  # what they have to say ends with the attachment
+            teller.cancel()
         if self._background:
             _, late = await asyncio.wait(self._background, timeout=CLOSE_S)
             for task in late:
@@ -216,8 +220,35 @@ class GrpcLink(BaseLink):
     def _address(self, id: ModelId) -> str:
         return self._local if self._is_own(id) else self.membership.address_of(id.node)
 
-    async def _fetch_all(self, waits: Sequence[Wait]) -> list[Model | Missing]:
-        return await asyncio.gather(*(self._fetch_one(wait) for wait in waits))
+    async def _fetch_all(self, waits: Sequence[Wait], long_wait_s: float) -> list[Model | Missing]:
+        ended = asyncio.Event()
+        teller = asyncio.ensure_future(self._tell_if_long(ended, long_wait_s))
+        self._tellers.add(teller)
+        teller.add_done_callback(self._tellers.discard)
+        try:
+            return await asyncio.gather(*(self._fetch_one(wait) for wait in waits))
+        finally:
+            ended.set()
+
+    async def _tell_if_long(self, ended: asyncio.Event, long_wait_s: float) -> None:
+        """Let the own peer say that this client waits for others, from then till the end."""
+        try:
+            await asyncio.wait_for(ended.wait(), long_wait_s)
+        except TimeoutError:
+            is_first = self._begin_waiting()
+            try:
+                if is_first:
+                    await self._tell_waiting(True)
+                await ended.wait()
+            finally:
+                is_last = self._end_waiting()
+            if is_last:
+                await self._tell_waiting(False)
+
+    async def _tell_waiting(self, waiting: bool) -> None:
+        with suppress(PeerError):  # the own peer's troubles show when the client publishes
+            own = await self._peer()
+            await own.wait(waiting)
 
     async def _fetch_one(self, wait: Wait) -> Model | Missing:
         fetch = Fetch(
@@ -237,12 +268,15 @@ class GrpcLink(BaseLink):
         id = fetch.wait.id
         if self._is_own(id):
             return await fetch.patiently()
-        if self._why_known(id) is None:
-            answer = await _race(fetch, self._event(id.node))
+        while True:
+            answer: Model | Missing | None = None
+            if self._why_known(id) is None:
+                answer = await _race(fetch, self._event(id.node))
+            answer = await self._probe(fetch) if answer is None else answer
             if answer is not None:
                 return answer
-        answer = await self._probe(fetch)
-        return answer if answer is not None else fetch.wait.known(self._why_known(id) or "")
+            if (reason := self._why_known(id)) is not None:  # else it was heard at work again
+                return fetch.wait.known(reason)
 
     async def _probe(self, fetch: Fetch) -> Model | None:
         """Ask a missing holder once, but do not knock at a dead machine again and again."""
@@ -254,15 +288,21 @@ class GrpcLink(BaseLink):
             self._not_before[node] = time.monotonic() + patience.silence_s
         return answer
 
-    def _hear(self, missing: Mapping[int, str]) -> None:
-        """Take what a peer says about missing nodes, and have the own peer tell it on."""
-        if new := self._note(missing):
-            self._start(self._tell_on(new))
+    def _hear(self, wait: Wait, state: NotReady) -> None:
+        """Take what a peer says of the holder and of who is missing; the own peer tells it on."""
+        found = []
+        if self._recognise(wait, state):
+            found = [wait.id.node]
+            self._event(wait.id.node).clear()
+            self._not_before.pop(wait.id.node, None)
+        new = self._note(self._credible(wait, state))
+        if new or found:
+            self._start(self._tell_on(new, found))
 
-    async def _tell_on(self, missing: Mapping[int, str]) -> None:
+    async def _tell_on(self, missing: Mapping[int, str], found: Collection[int]) -> None:
         with suppress(PeerError):  # the own peer's troubles show when the client publishes
             own = await self._peer()
-            await own.tell(self.membership, missing)
+            await own.tell(self.membership, missing, found)
 
     def _event(self, node: int) -> asyncio.Event:
         """Return the event that is set when ``node`` becomes known to be missing."""

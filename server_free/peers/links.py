@@ -149,7 +149,8 @@ class Patience:
     start_s : float (default: 120.0)
         For a live peer whose client is not at work.
     ceiling_s : float (default: 900.0)
-        For a live peer whose client is still training.
+        For a live peer whose client is still training. Time in which that client waits for other
+        nodes itself is not counted, but after three times as long the fetch ends in any case.
     """
 
     silence_s: float = 10.0
@@ -254,7 +255,10 @@ class PeerLink(Protocol):
         """
 
     def report_missing(self, missing: Mapping[int, str]) -> None:
-        """Tell the own peer which nodes are missing, and why; it tells whoever asks it."""
+        """Tell the own peer which nodes are missing, and why; it tells whoever asks it.
+
+        From then on they are asked but not waited for, till they are heard at work again.
+        """
 
     @property
     def known_missing(self) -> Mapping[int, str]:

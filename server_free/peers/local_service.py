@@ -109,6 +109,15 @@ class LocalService(LocalPeerServicer):
             detached.set()
         return pb.DetachReply()
 
+    async def Wait(
+        self, request: pb.WaitRequest, context: grpc.aio.ServicerContext
+    ) -> pb.WaitReply:
+        """Note that a client waits for others, or goes on."""
+        if request.attachment in self._attachments:
+            attachment, _ = self._attachments[request.attachment]
+            self._mailbox.wait(attachment, request.waiting)
+        return pb.WaitReply()
+
     @_answering
     async def Publish(
         self, requests: AsyncIterator[pb.PublishFrame], context: grpc.aio.ServicerContext
@@ -124,17 +133,17 @@ class LocalService(LocalPeerServicer):
         self._mailbox.check_room(header.training, nbytes)
         chunks = await _receive(requests, nbytes)
         model = EncodedModel(tensors, nbytes, chunks)
-        self._mailbox.put(
-            header.training, id, model, header.readers, header.segment, keep=header.keep
-        )
+        self._mailbox.put(header.training, id, model, header.readers, keep=header.keep)
         return pb.PublishReply()
 
     @_answering
     async def ReportMissing(
         self, request: pb.ReportMissingRequest, context: grpc.aio.ServicerContext
     ) -> pb.ReportMissingReply:
-        """Note who is missing."""
-        self._mailbox.report_missing(request.training, request.segment, dict(request.missing))
+        """Note who is missing, and who is not after all."""
+        self._mailbox.report_missing(
+            request.training, request.segment, dict(request.missing), request.found
+        )
         return pb.ReportMissingReply()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -114,13 +114,34 @@ class Mailbox:
                 state.detach(attachment.node, attachment.number, failure)
                 self._changed(attachment.training, attachment.node)
 
-    def report_missing(self, training: str, segment: str, missing: Mapping[int, str]) -> None:
-        """Note who is missing in ``segment``; everyone who waits in the training is told."""
+    def wait(self, attachment: Attachment, waiting: bool) -> None:
+        """Note that a client waits for others' models, or goes on; its readers are told."""
+        with self._lock:
+            state = self._trainings.get(attachment.training)
+            if state is not None:
+                state.wait(attachment.node, attachment.number, waiting)
+                self._changed(attachment.training, attachment.node)
+
+    def report_missing(
+        self, training: str, segment: str, missing: Mapping[int, str], found: Iterable[int] = ()
+    ) -> None:
+        """Note who is missing in ``segment``, and who is ``found`` not to be.
+
+        Everyone who waits in the training is told of the missing.
+        """
         with self._lock:
             state = self._get(training)
-            state.report_missing(segment, missing)
-            state.drop_read()
-            self._changed(training)
+            state.found(found)
+            if missing:
+                state.report_missing(segment, missing)
+                state.drop_read()
+                self._changed(training)
+
+    def hear_from(self, training: str, node: int) -> None:
+        """Note that ``node`` has asked for something: it is not missing."""
+        with self._lock:
+            if training in self._trainings:
+                self._get(training).found([node])
 
     # ----- models
 
@@ -130,7 +151,6 @@ class Mailbox:
         id: ModelId,
         model: EncodedModel,
         readers: Collection[int] = (),
-        segment: str = "",
         *,
         keep: bool = False,
     ) -> None:
@@ -147,7 +167,7 @@ class Mailbox:
             state = self._get(training)
             if id not in state:
                 self.check_room(training, model.nbytes)
-            state.put(id, model, readers, segment, keep)
+            state.put(id, model, readers, keep)
             state.drop_read()
             self._changed(training, id.node)
 

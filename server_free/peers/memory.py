@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,9 +16,9 @@ from ..errors import PeerUnreachable, WireError
 from ..models import Model
 from ..orders import plugin_version
 from .base_host import BaseHost
-from .base_link import BaseLink
+from .base_link import BaseLink, long_wait_s
 from .links import WIRE_VERSION, Membership, Missing, ModelId, Patience, PeerInfo
-from .mailbox import DEFAULT_MAX_BYTES
+from .mailbox import DEFAULT_MAX_BYTES, Attachment
 from .training import Absent, Answer, NotReady, Ready
 from .waiting import Wait
 
@@ -81,6 +82,7 @@ class _Want:
     wait: Wait
     answer: Model | Missing | None = None
     next_look: float = 0.0
+    asked: bool = False
 
 
 class MemoryLink(BaseLink):
@@ -93,7 +95,7 @@ class MemoryLink(BaseLink):
         self._host.mailbox.open(
             membership.training, membership.key, membership.addresses, membership.final
         )
-        self._attachment = None
+        self._attachment: Attachment | None = None
         if membership.segment:
             self._attachment = self._host.mailbox.attach(
                 membership.training,
@@ -111,8 +113,7 @@ class MemoryLink(BaseLink):
         self._check_open()
         find_host(self._host.address)
         encoded = encode(model, chunk_bytes=None)
-        training, segment = self.membership.training, self.membership.segment
-        self._host.mailbox.put(training, id, encoded, readers, segment, keep=keep)
+        self._host.mailbox.put(self.membership.training, id, encoded, readers, keep=keep)
         self._count_publish(encoded.nbytes)
 
     def report_missing(self, missing: Mapping[int, str]) -> None:
@@ -125,12 +126,12 @@ class MemoryLink(BaseLink):
         if self._mark_closed() and self._attachment is not None:
             self._host.mailbox.detach(self._attachment, failure)
 
-    def _spread(self, missing: Mapping[int, str]) -> None:
+    def _spread(self, missing: Mapping[int, str], found: Sequence[int] = ()) -> None:
         new = self._learn(missing)
-        if not new:
+        if not new and not found:
             return
-        membership = self.membership
-        self._host.mailbox.report_missing(membership.training, membership.segment, new)
+        training, segment = self.membership.training, self.membership.segment
+        self._host.mailbox.report_missing(training, segment, new, found)
         with self._lock:
             for wake in self._wakes:
                 wake.set()
@@ -145,14 +146,33 @@ class MemoryLink(BaseLink):
         wake = threading.Event()
         with ExitStack() as stack:
             self._watch(all_wants, wake, stack)
-            while pending := [want for want in all_wants if want.answer is None]:
-                wake.clear()
-                for want in pending:
-                    self._look(want)
-                if any(want.answer is None for want in pending):
-                    soonest = min(want.next_look for want in pending)
-                    wake.wait(max(0.0, soonest - time.monotonic()))
+            tell_at = now + long_wait_s(patience)
+            while self._look_at_all(all_wants, wake):
+                soonest = min(want.next_look for want in all_wants if want.answer is None)
+                wake.wait(max(0.0, min(soonest, tell_at) - time.monotonic()))
+                if time.monotonic() >= tell_at:
+                    stack.enter_context(self._waiting_long())
+                    tell_at = math.inf
         return [want.answer for want in all_wants if want.answer is not None]
+
+    def _look_at_all(self, wants: Sequence[_Want], wake: threading.Event) -> bool:
+        """Look for what has no answer; return whether something still has none."""
+        wake.clear()
+        for want in wants:
+            if want.answer is None:
+                self._look(want)
+        return any(want.answer is None for want in wants)
+
+    @contextmanager
+    def _waiting_long(self) -> Iterator[None]:
+        """Let the own host say that this client waits for others."""
+        if self._begin_waiting() and self._attachment is not None:
+            self._host.mailbox.wait(self._attachment, True)
+        try:
+            yield
+        finally:
+            if self._end_waiting() and self._attachment is not None:
+                self._host.mailbox.wait(self._attachment, False)
 
     def _address(self, id: ModelId) -> str:
         own = self._is_own(id)
@@ -176,13 +196,13 @@ class MemoryLink(BaseLink):
     def _look(self, want: _Want) -> None:
         """Answer ``want`` if there is an answer now, else say when to look again."""
         wait, now = want.wait, time.monotonic()
-        reason = self._why_known(wait.id)
         try:
             host = find_host(wait.address)
         except PeerUnreachable:
             self._nobody(want, now)
         else:
             self._ask(want, host, now)
+        reason = self._why_known(wait.id)
         if reason is not None and (want.answer is None or isinstance(want.answer, Missing)):
             want.answer = wait.known(reason)
 
@@ -195,9 +215,12 @@ class MemoryLink(BaseLink):
         wait, mine = want.wait, self.membership
         answer: Answer = NotReady(started=False, round=0, known_missing={})
         if host.mailbox.key(mine.training) == mine.key:  # else this run is not registered there yet
+            if not want.asked:
+                host.mailbox.hear_from(mine.training, mine.node)
+                want.asked = True
             answer = host.mailbox.look(mine.training, wait.id, mine.node, mine.segment)
         if isinstance(answer, Ready):
-            self._spread(answer.known_missing)
+            self._hear(wait, answer.state, now)
             self._receive(want, host, answer)
         elif isinstance(answer, Absent):
             want.answer = wait.absent(answer)
@@ -214,8 +237,13 @@ class MemoryLink(BaseLink):
         host.mailbox.delivered(self.membership.training, id, self.membership.node)
         self._count_fetch(id, answer.model.nbytes)
 
+    def _hear(self, wait: Wait, state: NotReady, now: float) -> None:
+        """Take what a host says of the holder and of who is missing."""
+        wait.hear(state, now)
+        found = [wait.id.node] if self._recognise(wait, state) else []
+        self._spread(self._credible(wait, state), found)
+
     def _go_on(self, want: _Want, answer: NotReady, now: float) -> None:
-        want.wait.hear(answer, now)
-        self._spread(answer.known_missing)
+        self._hear(want.wait, answer, now)
         want.answer = want.wait.overdue(answer, now)
         want.next_look = want.wait.give_up_at(answer)

@@ -153,6 +153,7 @@ class _Fetch:
             self._check_token(key)
             self._check_certificate()
             self._admitted_by = key
+            self._mailbox.hear_from(request.training, request.requester)
         return True
 
     def _check_token(self, key: bytes) -> None:

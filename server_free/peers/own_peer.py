@@ -95,10 +95,21 @@ class OwnPeer:
         await self._answer(self._stub.Publish(parts, timeout=timeout_s))
         return nbytes
 
-    async def tell(self, membership: Membership, missing: Mapping[int, str]) -> None:
-        """Have it tell others who is missing."""
+    async def wait(self, waiting: bool) -> None:
+        """Tell it that this client waits for others, or goes on."""
+        if self._attachment is not None:
+            request = pb.WaitRequest(attachment=self._attachment, waiting=waiting)
+            await self._answer(self._stub.Wait(request, timeout=self._timeout_s))
+
+    async def tell(
+        self, membership: Membership, missing: Mapping[int, str], found: Collection[int] = ()
+    ) -> None:
+        """Have it tell others who is missing, and no longer who is ``found``."""
         request = pb.ReportMissingRequest(
-            training=membership.training, segment=membership.segment, missing=missing
+            training=membership.training,
+            segment=membership.segment,
+            missing=missing,
+            found=found,
         )
         await self._answer(self._stub.ReportMissing(request, timeout=self._timeout_s))
 

@@ -63,13 +63,17 @@ class FetchRequest(_message.Message):
     token: bytes
     def __init__(self, protocol: _Optional[int] = ..., training: _Optional[str] = ..., id: _Optional[_Union[ModelId, _Mapping]] = ..., requester: _Optional[int] = ..., segment: _Optional[str] = ..., silence_s: _Optional[float] = ..., run: _Optional[bytes] = ..., nonce: _Optional[bytes] = ..., token: _Optional[bytes] = ...) -> None: ...
 
-class NotReady(_message.Message):
-    __slots__ = ("started", "round")
+class State(_message.Message):
+    __slots__ = ("started", "round", "waiting", "working_s")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    WORKING_S_FIELD_NUMBER: _ClassVar[int]
     started: bool
     round: int
-    def __init__(self, started: bool = ..., round: _Optional[int] = ...) -> None: ...
+    waiting: bool
+    working_s: float
+    def __init__(self, started: bool = ..., round: _Optional[int] = ..., waiting: bool = ..., working_s: _Optional[float] = ...) -> None: ...
 
 class Absent(_message.Message):
     __slots__ = ("kind", "reason")
@@ -80,7 +84,7 @@ class Absent(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class FetchFrame(_message.Message):
-    __slots__ = ("not_ready", "absent", "header", "chunk", "known_missing")
+    __slots__ = ("not_ready", "absent", "header", "chunk", "known_missing", "state")
     class KnownMissingEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -93,12 +97,14 @@ class FetchFrame(_message.Message):
     HEADER_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     KNOWN_MISSING_FIELD_NUMBER: _ClassVar[int]
-    not_ready: NotReady
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    not_ready: State
     absent: Absent
     header: Header
     chunk: Chunk
     known_missing: _containers.ScalarMap[int, str]
-    def __init__(self, not_ready: _Optional[_Union[NotReady, _Mapping]] = ..., absent: _Optional[_Union[Absent, _Mapping]] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., known_missing: _Optional[_Mapping[int, str]] = ...) -> None: ...
+    state: State
+    def __init__(self, not_ready: _Optional[_Union[State, _Mapping]] = ..., absent: _Optional[_Union[Absent, _Mapping]] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., known_missing: _Optional[_Mapping[int, str]] = ..., state: _Optional[_Union[State, _Mapping]] = ...) -> None: ...
 
 class DescribeRequest(_message.Message):
     __slots__ = ()
@@ -185,6 +191,18 @@ class DetachReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class WaitRequest(_message.Message):
+    __slots__ = ("attachment", "waiting")
+    ATTACHMENT_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    attachment: int
+    waiting: bool
+    def __init__(self, attachment: _Optional[int] = ..., waiting: bool = ...) -> None: ...
+
+class WaitReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class PublishHeader(_message.Message):
     __slots__ = ("training", "id", "readers", "segment", "header", "keep")
     TRAINING_FIELD_NUMBER: _ClassVar[int]
@@ -214,7 +232,7 @@ class PublishReply(_message.Message):
     def __init__(self) -> None: ...
 
 class ReportMissingRequest(_message.Message):
-    __slots__ = ("training", "segment", "missing")
+    __slots__ = ("training", "segment", "missing", "found")
     class MissingEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -225,10 +243,12 @@ class ReportMissingRequest(_message.Message):
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
     training: str
     segment: str
     missing: _containers.ScalarMap[int, str]
-    def __init__(self, training: _Optional[str] = ..., segment: _Optional[str] = ..., missing: _Optional[_Mapping[int, str]] = ...) -> None: ...
+    found: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, training: _Optional[str] = ..., segment: _Optional[str] = ..., missing: _Optional[_Mapping[int, str]] = ..., found: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ReportMissingReply(_message.Message):
     __slots__ = ()

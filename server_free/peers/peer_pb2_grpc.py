@@ -127,6 +127,11 @@ class LocalPeerStub(object):
                 request_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.DetachRequest.SerializeToString,
                 response_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.DetachReply.FromString,
                 _registered_method=True)
+        self.Wait = channel.unary_unary(
+                '/flwr_gossip.peers.LocalPeer/Wait',
+                request_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.WaitRequest.SerializeToString,
+                response_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.WaitReply.FromString,
+                _registered_method=True)
         self.Publish = channel.stream_unary(
                 '/flwr_gossip.peers.LocalPeer/Publish',
                 request_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishFrame.SerializeToString,
@@ -167,6 +172,13 @@ class LocalPeerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Wait(self, request, context):
+        """Told when the client waits for other peers' models, and when it goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Publish(self, request_iterator, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -201,6 +213,11 @@ def add_LocalPeerServicer_to_server(servicer, server):
                     servicer.Detach,
                     request_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.DetachRequest.FromString,
                     response_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.DetachReply.SerializeToString,
+            ),
+            'Wait': grpc.unary_unary_rpc_method_handler(
+                    servicer.Wait,
+                    request_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.WaitRequest.FromString,
+                    response_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.WaitReply.SerializeToString,
             ),
             'Publish': grpc.stream_unary_rpc_method_handler(
                     servicer.Publish,
@@ -321,6 +338,33 @@ class LocalPeer(object):
             '/flwr_gossip.peers.LocalPeer/Detach',
             flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.DetachRequest.SerializeToString,
             flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.DetachReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Wait(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flwr_gossip.peers.LocalPeer/Wait',
+            flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.WaitRequest.SerializeToString,
+            flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.WaitReply.FromString,
             options,
             channel_credentials,
             insecure,

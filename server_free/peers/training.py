@@ -6,7 +6,8 @@ No locks and no threads: :mod:`.mailbox` guards these objects.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..codecs import EncodedModel
@@ -20,16 +21,8 @@ KEPT_SEGMENTS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """The model is here."""
-
-    model: EncodedModel
-    known_missing: Mapping[int, str]
-
-
-@dataclass(frozen=True, slots=True)
 class NotReady:
-    """The model may still come.
+    """The model may still come; what the holder is doing.
 
     Parameters
     ----------
@@ -39,11 +32,30 @@ class NotReady:
         The newest round the holder has published, 0 if none.
     known_missing : Mapping[int, str]
         Node -> reason: who is known to be missing in the segment asked about.
+    waiting : bool (default: False)
+        Whether the holder's client waits for others itself.
+    working_s : float (default: 0.0)
+        If it does not: for how many seconds it has worked since it attached, published or
+        waited.
     """
 
     started: bool
     round: int
     known_missing: Mapping[int, str]
+    waiting: bool = False
+    working_s: float = field(default=0.0, compare=False)
+
+    def at_work(self, within_s: float) -> bool:
+        """Whether the client is there and waits for others or gave a word ``within_s``."""
+        return self.started and (self.waiting or self.working_s < within_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model is here; ``state`` is what would be said of its holder if it were not."""
+
+    model: EncodedModel
+    state: NotReady
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +72,7 @@ Answer = Ready | NotReady | Absent
 @dataclass(slots=True)
 class _Held:
     model: EncodedModel
-    awaiting: set[int]
+    readers: set[int]  # who has not read it yet
     segment_no: int
     keep: bool
     of_this_run: bool = True
@@ -80,6 +92,15 @@ class _Node:
     first: int = 0  # of an older round its clients will publish nothing more
     newest: int = 0
     gone: Gone | None = None
+    waiting: set[int] = field(default_factory=set)  # attachments whose clients wait for others
+    heard: float = 0.0  # when a client last gave a word, by the monotonic clock
+
+    def state(self, known_missing: Mapping[int, str]) -> NotReady:
+        """What a reader is told who waits for this node."""
+        started = bool(self.attachments)
+        waiting = started and self.waiting >= self.attachments.keys()
+        working_s = time.monotonic() - self.heard if started and not waiting else 0.0
+        return NotReady(started, self.newest, known_missing, waiting, working_s)
 
 
 @dataclass(slots=True)
@@ -94,6 +115,7 @@ class Training:
     _nodes: dict[int, _Node] = field(default_factory=dict)
     _asked: dict[int, int] = field(default_factory=dict)  # reader -> newest round it asked for
     _missing: dict[str, dict[int, str]] = field(default_factory=dict)  # segment -> node -> reason
+    _not_reading: set[int] = field(default_factory=set)  # reported missing in the last segment
     _segment_no: int = 0
     _recent: list[str] = field(default_factory=list)  # names of the last segments
 
@@ -102,11 +124,12 @@ class Training:
         self.key, self.finished = key, False
         for held in self._all():
             held.of_this_run = False
-            held.awaiting.clear()
+            held.readers.clear()
         for node in self._nodes.values():
             node.gone, node.first, node.newest = None, 0, 0
         self._asked.clear()
         self._missing.clear()
+        self._not_reading.clear()
 
     @property
     def attached(self) -> bool:
@@ -119,10 +142,13 @@ class Training:
         """Note that ``node``'s client works on ``segment``; a mark "gone" is cleared."""
         state = self._node(node)
         state.attachments[attachment] = last
+        state.heard = time.monotonic()
         state.first = max(state.first, first)
         state.gone = None
+        self.found([node])
         if segment not in self._recent:
             self._segment_no += 1
+            self._not_reading.clear()
             self._recent = [*self._recent, segment][-KEPT_SEGMENTS:]
             self._forget_old_segments()
 
@@ -133,8 +159,17 @@ class Training:
         """
         state = self._node(node)
         last = state.attachments.pop(attachment, None)
+        state.waiting.discard(attachment)
         if last is not None and failure is not None and not state.attachments:
             state.gone = Gone(last or sys.maxsize, failure)
+
+    def wait(self, node: int, attachment: int, waiting: bool) -> None:
+        """Note that a client waits for others' models, or goes on."""
+        state = self._node(node)
+        state.heard = time.monotonic()
+        state.waiting.discard(attachment)
+        if waiting and attachment in state.attachments:
+            state.waiting.add(attachment)
 
     def _forget_old_segments(self) -> None:
         """Who read in an older segment than the last two has moved on, dead or alive."""
@@ -142,15 +177,21 @@ class Training:
             del self._missing[old]
         for held in self._all():
             if held.segment_no <= self._segment_no - KEPT_SEGMENTS:
-                held.awaiting.clear()
+                held.readers.clear()
                 held.keep = False
 
     def report_missing(self, segment: str, missing: Mapping[int, str]) -> None:
         """Note who is missing in ``segment`` (if not ""); their reading is not waited for."""
         if segment:
             self._missing[segment] = {**missing, **self._missing.get(segment, {})}
-        for held in self._all():
-            held.awaiting.difference_update(missing)
+        self._not_reading.update(missing)
+
+    def found(self, nodes: Iterable[int]) -> None:
+        """Forget that ``nodes`` were missing: their reading is waited for again."""
+        for node in nodes:
+            self._not_reading.discard(node)
+            for missing in self._missing.values():
+                missing.pop(node, None)
 
     def known_missing(self, segment: str) -> Mapping[int, str]:
         """Node -> reason of who is missing in ``segment``."""
@@ -166,7 +207,6 @@ class Training:
         id: ModelId,
         model: EncodedModel,
         readers: Collection[int],
-        segment: str,
         keep: bool,
     ) -> None:
         """Hold ``model``; the very same model again is accepted and changes nothing."""
@@ -176,32 +216,31 @@ class Training:
                 return
             raise PeerError(f"{id} was already published with other content; it is not replaced")
         self.nbytes += model.nbytes - (old.model.nbytes if old else 0)
-        awaiting = set(readers) - self._missing.get(segment, {}).keys()
-        held = _Held(model, awaiting, self._segment_no, keep)
+        held = _Held(model, set(readers), self._segment_no, keep)
         self._rounds.setdefault(id.round, {})[id] = held
         state = self._node(id.node)
+        state.heard = time.monotonic()
         state.newest = max(state.newest, id.round)
 
     def look(self, id: ModelId, reader: int, segment: str) -> Answer:
         """Return the model, or whether it may still come."""
         self._asked[reader] = max(self._asked.get(reader, 0), id.round)
-        missing = self.known_missing(segment)
+        state = self._nodes.get(id.node, _Node())
         held = self._find(id)
         if held is not None:
-            return Ready(held.model, missing)
-        state = self._nodes.get(id.node, _Node())
+            return Ready(held.model, state.state(self.known_missing(segment)))
         if 0 < id.round <= state.newest:
             return Absent("dropped", f"it has published round {state.newest} and no longer has it")
         if 0 < id.round < state.first:
             return Absent("dropped", f"its client works from round {state.first} on")
         if state.gone is not None and id.round <= state.gone.until:
             return Absent("gone", state.gone.reason)
-        return NotReady(bool(state.attachments), state.newest, missing)
+        return state.state(self.known_missing(segment))
 
     def delivered(self, id: ModelId, reader: int) -> None:
         """Note that ``reader`` has the model."""
         if (held := self._find(id)) is not None:
-            held.awaiting.discard(reader)
+            held.readers.discard(reader)
 
     def drop_read(self) -> None:
         """Drop what all readers have and is older than the newest two rounds held here."""
@@ -221,7 +260,8 @@ class Training:
 
     def _awaited(self, id: ModelId, held: _Held) -> bool:
         """Whether it is to be kept, or a reader has not read it nor asked for a later round."""
-        return held.keep or any(self._asked.get(reader, 0) <= id.round for reader in held.awaiting)
+        readers = held.readers - self._not_reading
+        return held.keep or any(self._asked.get(reader, 0) <= id.round for reader in readers)
 
     def _find(self, id: ModelId) -> _Held | None:
         return self._rounds.get(id.round, {}).get(id)

@@ -1,4 +1,9 @@
-"""How long one fetch waits for what: the rules of :class:`.links.Patience`, without any clock."""
+"""How long one fetch waits for what: the rules of :class:`.links.Patience`, without any clock.
+
+The ceiling counts only while the holder works. While it waits for others itself it is not late:
+of a chain of nodes that wait for one that hangs, only that one's readers give up, and the rest go
+on when these do.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,9 @@ from .links import Missing, ModelId, Patience
 from .training import Absent, NotReady
 
 __all__ = ["Wait"]
+
+LONGEST = 3
+"""A fetch ends after this many ceilings, even if the holder waits for others all the time."""
 
 
 @dataclass(slots=True)
@@ -31,37 +39,49 @@ class Wait:
     patience: Patience
     began: float
     heard: float = field(init=False)
-    _at_work: float = field(init=False)
+    _started: float = field(init=False)
+    _others: float = 0.0  # seconds for which the holder has waited for others
+    _others_since: float | None = None
 
     def __post_init__(self) -> None:
         self.heard = self.began
-        self._at_work = self.began
+        self._started = self.began
 
     def hear(self, answer: NotReady, now: float) -> None:
         """Note a sign of life."""
         self.heard = now
         if answer.started:
-            self._at_work = now
+            self._started = now
+        if self._others_since is not None:
+            self._others += now - self._others_since
+        self._others_since = now if answer.waiting else None
 
     def give_up_at(self, answer: NotReady) -> float:
         """Return when a peer that goes on to answer like this is not waited for any longer."""
-        ceiling = self.began + self.patience.ceiling_s
-        return ceiling if answer.started else min(self._at_work + self.patience.start_s, ceiling)
+        longest = self.began + LONGEST * self.patience.ceiling_s
+        if answer.waiting:
+            return longest
+        ceiling = min(self.began + self._others + self.patience.ceiling_s, longest)
+        return ceiling if answer.started else min(self._started + self.patience.start_s, ceiling)
 
     def overdue(self, answer: NotReady, now: float) -> Missing | None:
         """Return why to give up on a live peer, None to go on."""
         if now < self.give_up_at(answer):
             return None
-        if answer.started or now >= self.began + self.patience.ceiling_s:
-            return self.missing(
-                "late",
-                f"is alive, at round {answer.round}, and had no model of round {self.id.round} "
-                f"after {self.patience.ceiling_s:g} s",
-            )
+        if answer.started or now < self._started + self.patience.start_s:
+            return self.missing("late", self._how_late(answer, now))
         return self.missing(
             "not-started",
             f"is alive, but its client has not been at work for {self.patience.start_s:g} s",
         )
+
+    def _how_late(self, answer: NotReady, now: float) -> str:
+        waited_s = self.patience.ceiling_s if not answer.waiting else now - self.began
+        text = (
+            f"is alive, at round {answer.round}, and had no model of round {self.id.round} "
+            f"after {waited_s:g} s"
+        )
+        return f"{text}, waiting for others itself" if answer.waiting else text
 
     def silent(self) -> Missing:
         """Return that nothing was heard."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
@@ -183,6 +184,33 @@ def test_a_dead_machine_that_is_known_costs_one_probe(
         kinds = [missing(link, ModelId(round, 0, 0), PATIENT).kind for round in range(1, 6)]
         assert kinds == ["known"] * 5
         assert time.monotonic() - began < 4
+
+
+def test_a_line_that_stalls_once_is_used_again(
+    own: PeerHost,
+    open_link: Callable[..., PeerLink],
+    monkeypatch: pytest.MonkeyPatch,
+    in_background: Callable[..., Any],
+) -> None:
+    fetch, stalls = network_service.NetworkService.Fetch, [2.0]
+
+    async def stalling(self: Any, request: Any, context: Any) -> None:
+        if stalls:
+            await asyncio.sleep(stalls.pop())
+        await fetch(self, request, context)
+
+    monkeypatch.setattr(network_service.NetworkService, "Fetch", stalling)
+    with PeerHost() as host:
+        holder = open_link(host, member(0, host.address, own.address))
+        reader = open_link(own, member(1, host.address, own.address))
+        answer = missing(reader, FIRST)
+        assert answer.kind == "silent"
+        reader.report_missing({0: answer.reason})
+        result = in_background(lambda: reader.fetch([FIRST], PATIENT))
+        time.sleep(0.3)
+        holder.publish(FIRST, MODEL, readers=[1])
+        np.testing.assert_array_equal(result()[0]["w"], MODEL["w"])
+        assert reader.known_missing == {}
 
 
 # ----- cuts and damage
@@ -410,6 +438,7 @@ def test_the_network_side_only_reads(host: PeerHost) -> None:
             "Open": lambda: local.Open(pb.OpenRequest(training="t", key=KEY), timeout=5),
             "Attach": lambda: next(local.Attach(pb.AttachRequest(training="t"), timeout=5)),
             "Detach": lambda: local.Detach(pb.DetachRequest(), timeout=5),
+            "Wait": lambda: local.Wait(pb.WaitRequest(), timeout=5),
             "Publish": lambda: local.Publish(iter([pb.PublishFrame()]), timeout=5),
             "ReportMissing": lambda: local.ReportMissing(pb.ReportMissingRequest(), timeout=5),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,6 +46,15 @@ def missing(link: Any, id: ModelId, patience: Patience = HASTY) -> Missing:
     assert isinstance(answer, Missing), answer
     assert answer.id == id
     return answer
+
+
+def eventually(condition: Callable[[], bool], within_s: float = 5.0) -> bool:
+    ends = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > ends:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 # ----- models
@@ -389,11 +399,125 @@ def test_a_known_missing_holder_is_asked_but_not_waited_for(
     ring = make_ring(2)
     holder, reader = ring.link(0), ring.link(1)
     holder.publish(at(1, 0), model(1), readers=[1])
-    reader.report_missing({0: "late in round 1"})
+    holder.close("out of memory")
+    reader.report_missing({0: "gone"})
     began = time.monotonic()
     assert missing(reader, at(2, 0), PATIENT).kind == "known"
     assert time.monotonic() - began < 5
     assert one(reader, at(1, 0))["w"][0] == 1
+
+
+def test_who_is_at_work_is_not_missing(
+    make_ring: Callable[..., Any], in_background: Callable[..., Any]
+) -> None:
+    """One bad moment of a line must not separate two nodes for the rest of a segment."""
+    ring = make_ring(3)
+    holder, reader = ring.link(0), ring.link(1)
+    reader.report_missing({0: "silent for 10 s"})
+    assert ring.link(2, segment="s").known_missing == {}
+    result = in_background(lambda: one(reader, at(1, 0)))
+    time.sleep(0.3)
+    holder.publish(at(1, 0), model(1), readers=[1])
+    assert result()["w"][0] == 1
+    assert reader.known_missing == {}
+    own_peer = ring.link(1)
+    assert eventually(lambda: ring.hosts[1].mailbox.known_missing("t", "s") == {})
+    assert own_peer.known_missing in ({}, {0: "silent for 10 s"})
+
+
+def test_who_sends_a_model_at_once_is_not_missing_either(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    holder, reader = ring.link(0), ring.link(1)
+    reader.report_missing({0: "silent for 10 s"})
+    holder.publish(at(1, 0), model(1), readers=[1])
+    assert one(reader, at(1, 0))["w"][0] == 1
+    assert reader.known_missing == {}
+
+
+def test_who_hangs_stays_missing_and_costs_one_ceiling(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    holder, reader = ring.link(0), ring.link(1)
+    holder.publish(at(1, 0), model(1), readers=[1])
+    assert missing(reader, at(2, 0)).kind == "late"
+    reader.report_missing({0: "late"})
+    began = time.monotonic()
+    assert one(reader, at(1, 0), HASTY)["w"][0] == 1
+    assert [missing(reader, at(round, 0)).kind for round in (2, 3)] == ["known"] * 2
+    assert time.monotonic() - began < HASTY.ceiling_s
+    holder.publish(at(2, 0), model(2), readers=[1])
+    assert missing(reader, at(3, 0)).kind == "late"  # waited for again
+
+
+def test_hearsay_about_who_was_heard_just_now_is_not_believed(
+    make_ring: Callable[..., Any], in_background: Callable[..., Any]
+) -> None:
+    ring = make_ring(3)
+    holder, gossip, reader = ring.link(0), ring.link(1), ring.link(2)
+    result = in_background(lambda: reader.fetch([at(1, 0), at(1, 1)], PATIENT))
+    time.sleep(0.3)
+    gossip.report_missing({0: "silent", 5: "silent"})
+    gossip.publish(at(1, 1), model(2), readers=[2])
+    holder.publish(at(1, 0), model(1), readers=[2])
+    assert [answer["w"][0] for answer in result()] == [1, 2]
+    assert reader.known_missing == {5: "silent"}
+
+
+def test_nobody_is_told_that_it_is_missing_itself(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    first, second = ring.link(0), ring.link(1)
+    first.report_missing({1: "silent"})
+    first.publish(at(1, 0), model(1), readers=[1])
+    one(second, at(1, 0))
+    assert second.known_missing == {}
+    assert ring.hosts[1].mailbox.known_missing("t", "s") == {}
+
+
+def test_who_fetches_from_a_peer_is_not_missing_there(make_ring: Callable[..., Any]) -> None:
+    ring = make_ring(2)
+    first, second = ring.link(0), ring.link(1)
+    first.publish(at(1, 0), model(1), readers=[1])
+    first.report_missing({1: "silent"})
+    one(second, at(1, 0))
+    assert ring.hosts[0].mailbox.known_missing("t", "s") == {}
+
+
+@pytest.mark.parametrize("num_hosts", [1, 6])
+def test_only_the_readers_of_a_node_that_hangs_give_up(
+    num_hosts: int, make_ring: Callable[..., Any], in_background: Callable[..., Any]
+) -> None:
+    """A ring of six, 20 ms of work a round: in round 3 node 3 hangs, and all wait in the end."""
+    ring = make_ring(num_hosts)
+    if num_hosts == 1:
+        ring.addresses = ring.addresses * 6
+    patience = Patience(silence_s=10, start_s=10, ceiling_s=1.0)
+    hung = threading.Event()
+
+    def play(node: int, link: Any) -> list[tuple[int, int, int, str]]:
+        losses = []
+        for round in range(1, 6):
+            if (node, round) == (3, 3):
+                hung.wait(20)
+                return losses
+            time.sleep(0.02)
+            ends = ((node - 1) % 6, (node + 1) % 6)
+            link.publish(at(round, node), model(round), readers=ends)
+            for answer in link.fetch([at(round, end) for end in ends], patience):
+                if isinstance(answer, Missing):
+                    losses.append((node, answer.id.node, round, answer.kind))
+                    if answer.kind == "late":
+                        link.report_missing({answer.id.node: answer.reason})
+        return losses
+
+    links = [ring.link(node) for node in range(6)]
+    results = [in_background(lambda n=n, link=link: play(n, link)) for n, link in enumerate(links)]
+    losses = [loss for node, result in enumerate(results) if node != 3 for loss in result(30)]
+    hung.set()
+    assert {holder for _, holder, _, _ in losses} == {3}
+    assert {reader for reader, _, _, _ in losses} == {2, 4}
+    if num_hosts == 6:
+        late = [loss for loss in losses if loss[3] == "late"]
+        assert sorted(late) == [(2, 3, 3, "late"), (4, 3, 3, "late")]
+    assert {kind for _, _, round, kind in losses if round > 3} == {"known"}
 
 
 def test_the_next_segment_forgets_who_was_missing(make_ring: Callable[..., Any]) -> None:

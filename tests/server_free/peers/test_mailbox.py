@@ -8,6 +8,7 @@ import pytest
 from flwr_gossip.server_free.codecs import encode
 from flwr_gossip.server_free.errors import MailboxFull, PeerError
 from flwr_gossip.server_free.peers import mailbox as mailbox_module
+from flwr_gossip.server_free.peers import training as training_module
 from flwr_gossip.server_free.peers.links import INITIAL, ModelId
 from flwr_gossip.server_free.peers.mailbox import Mailbox
 from flwr_gossip.server_free.peers.training import Absent, NotReady, Ready
@@ -51,12 +52,77 @@ def test_unread_models_stay(box: Mailbox) -> None:
 def test_readers_who_are_missing_are_not_waited_for(box: Mailbox) -> None:
     box.attach("t", 0, "s")
     for round in range(1, 5):
-        box.put("t", at(round), MODEL, readers=[7], segment="s")
+        box.put("t", at(round), MODEL, readers=[7])
     box.report_missing("t", "s", {7: "silent"})
     assert box.held("t") == (at(3), at(4))
     for round in range(5, 9):
-        box.put("t", at(round), MODEL, readers=[7], segment="s")
+        box.put("t", at(round), MODEL, readers=[7])
     assert box.held("t") == (at(7), at(8))
+
+
+def test_readers_who_were_thought_missing_are_waited_for_again(box: Mailbox) -> None:
+    box.attach("t", 0, "s")
+    for round in range(1, 5):
+        box.put("t", at(round), MODEL, readers=[7, 8])
+    box.report_missing("t", "s", {7: "silent", 8: "silent"})
+    assert box.held("t") == (at(3), at(4))
+    box.hear_from("t", 7)
+    assert box.known_missing("t", "s") == {8: "silent"}
+    box.report_missing("t", "s", {}, found=[8])
+    assert box.known_missing("t", "s") == {}
+    box.delivered("t", at(3), 8)
+    for round in range(5, 8):
+        box.put("t", at(round), MODEL, readers=[7])
+    assert box.held("t") == tuple(at(round) for round in range(3, 8))
+    box.delivered("t", at(3), 7)
+    assert box.held("t")[0] == at(4)
+
+
+def test_a_client_that_waits_for_others_is_told_of(box: Mailbox) -> None:
+    attachment, woken = box.attach("t", 0, "s"), []
+    with box.watch("t", 0, lambda: woken.append(1)):
+        box.wait(attachment, True)
+        assert woken
+    assert box.look("t", at(1), 7) == NotReady(True, 0, {}, waiting=True)
+    box.wait(attachment, False)
+    assert box.look("t", at(1), 7) == NotReady(True, 0, {}, waiting=False)
+    box.wait(attachment, True)
+    working = box.attach("t", 0, "s")
+    assert box.look("t", at(1), 7) == NotReady(True, 0, {}, waiting=False)
+    box.detach(working)
+    box.detach(attachment)
+    box.wait(attachment, True)
+    assert box.look("t", at(1), 7) == NotReady(False, 0, {}, waiting=False)
+    box.attach("t", 0, "s")
+    assert box.look("t", at(1), 7) == NotReady(True, 0, {}, waiting=False)
+
+
+def test_how_long_a_client_has_worked_without_a_word(
+    box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(training_module.time, "monotonic", lambda: now)
+
+    def working_s() -> float:
+        answer = box.look("t", at(9), 7)
+        assert isinstance(answer, NotReady)
+        return answer.working_s
+
+    assert working_s() == 0
+    attachment = box.attach("t", 0, "s")
+    now = 105.0
+    assert working_s() == 5
+    box.put("t", at(1), MODEL)
+    now = 107.0
+    assert working_s() == 2
+    ready = box.look("t", at(1), 7)
+    assert isinstance(ready, Ready) and ready.state.working_s == 2
+    box.wait(attachment, True)
+    now = 200.0
+    assert working_s() == 0
+    box.wait(attachment, False)
+    now = 203.0
+    assert working_s() == 3
 
 
 def test_a_reader_who_asks_for_a_later_round_is_done_with_older_ones(box: Mailbox) -> None:
@@ -70,7 +136,7 @@ def test_a_reader_who_asks_for_a_later_round_is_done_with_older_ones(box: Mailbo
 def test_readers_of_older_segments_are_not_waited_for(box: Mailbox) -> None:
     for round, segment in enumerate("abcd", start=1):
         box.detach(box.attach("t", 0, segment))
-        box.put("t", at(round), MODEL, readers=[7], segment=segment)
+        box.put("t", at(round), MODEL, readers=[7])
     assert box.held("t") == (at(3), at(4))
 
 
