@@ -8,7 +8,7 @@ from typing import Self
 from ..codecs import encode
 from ..models import Model
 from .links import INITIAL
-from .mailbox import DEFAULT_MAX_BYTES, Mailbox
+from .mailbox import Mailbox
 
 __all__ = ["BaseHost"]
 
@@ -16,8 +16,8 @@ __all__ = ["BaseHost"]
 class BaseHost:
     """Owns a mailbox; a context manager that starts and stops."""
 
-    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
-        self.mailbox = Mailbox(max_bytes)
+    def __init__(self, max_bytes: int, how_to_raise: str) -> None:
+        self.mailbox = Mailbox(max_bytes, how_to_raise)
 
     def open(self, training: str, key: bytes) -> None:
         """Register ``training`` with the 32-byte ``key`` of its run."""

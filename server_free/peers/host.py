@@ -28,6 +28,10 @@ __all__ = ["PeerHost"]
 START_S = 20.0
 STOP_S = 10.0
 GRACE_S = 0.5
+HOW_TO_RAISE = (
+    "Raise the limit with the option --max-memory of flwr-gossip peer or flwr-gossip supernode, or "
+    "with PeerHost(max_bytes=...)"
+)
 # Without so_reuseport=0 a second peer on the same port starts and steals half of the requests.
 SERVER_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0))
 
@@ -66,7 +70,7 @@ class PeerHost(BaseHost):
         tls: TlsFiles | None = None,
         max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
-        super().__init__(max_bytes)
+        super().__init__(max_bytes, HOW_TO_RAISE)
         self._listen = parse_host_port(listen, "listen")
         self._advertise = _advertised(self._listen, advertise)
         self._local = local

@@ -130,8 +130,8 @@ class LocalService(LocalPeerServicer):
         id, tensors = frames.from_id(header.id), frames.from_tensors(header.header)
         nbytes = header.header.nbytes
         check_specs(tensors, nbytes, self._mailbox.max_bytes)
-        self._mailbox.check_room(header.training, nbytes)
-        chunks = await _receive(requests, nbytes)
+        with self._mailbox.room(header.training, nbytes):
+            chunks = await _receive(requests, nbytes)
         model = EncodedModel(tensors, nbytes, chunks)
         self._mailbox.put(header.training, id, model, header.readers, keep=header.keep)
         return pb.PublishReply()

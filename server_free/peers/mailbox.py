@@ -18,6 +18,7 @@ __all__ = ["DEFAULT_MAX_BYTES", "Attachment", "Mailbox"]
 DEFAULT_MAX_BYTES = 4 << 30
 IDLE_S = 3600.0
 """A training that nobody touched for this long may be dropped whole when memory is short."""
+HOW_TO_RAISE = "Raise the limit with Mailbox(max_bytes=...)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +37,24 @@ class Mailbox:
     A model of round >= 1 is dropped when every reader has it, is known to be missing, has asked
     for a later round or belongs to an older segment than the last two, and two newer rounds are
     here. One to ``keep`` stays in any case till two newer segments have begun. Models of round 0
-    stay till ``close_training``.
+    stay till ``close_training``. When memory is short, trainings without a client at work are
+    dropped whole: those that have ended first, then those that nobody touched for ``IDLE_S``.
 
     Parameters
     ----------
     max_bytes : int (default: 4 GiB)
-        The most that all models together may have.
+        The most that all models together may have, also those that are being received.
+    how_to_raise : str (default: HOW_TO_RAISE)
+        The advice in the error when it is reached.
     """
 
-    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    def __init__(
+        self, max_bytes: int = DEFAULT_MAX_BYTES, how_to_raise: str = HOW_TO_RAISE
+    ) -> None:
         if max_bytes <= 0:
             raise ValueError(f"max_bytes is {max_bytes}, must be > 0")
-        self.max_bytes = max_bytes
+        self.max_bytes, self.how_to_raise = max_bytes, how_to_raise
+        self._incoming = 0
         self._lock = threading.RLock()
         self._trainings: dict[str, Training] = {}
         self._touched: dict[str, float] = {}
@@ -166,7 +173,7 @@ class Mailbox:
         with self._lock:
             state = self._get(training)
             if id not in state:
-                self.check_room(training, model.nbytes)
+                self._check_room(training, model.nbytes)
             state.put(id, model, readers, keep)
             state.drop_read()
             self._changed(training, id.node)
@@ -205,29 +212,44 @@ class Mailbox:
         with self._lock:
             return sum(state.nbytes for state in self._trainings.values())
 
-    def check_room(self, training: str, nbytes: int) -> None:
-        """Raise ``MailboxFull`` if ``nbytes`` more do not fit; idle trainings make room first."""
+    @contextmanager
+    def room(self, training: str, nbytes: int) -> Iterator[None]:
+        """Count ``nbytes`` that are being received; raises ``MailboxFull`` if they do not fit."""
         with self._lock:
-            for idle in self._idle(training):
-                if self.nbytes + nbytes > self.max_bytes:
-                    self.close_training(idle)
-            if self.nbytes + nbytes > self.max_bytes:
-                raise MailboxFull(
-                    f"the peer holds {self.nbytes} bytes of its limit of {self.max_bytes}, a model "
-                    f"of {nbytes} bytes does not fit. Raise the limit (flwr-gossip peer "
-                    "--max-memory 8GiB, or PeerHost(max_bytes=...)); models leave the peer when "
-                    "all their readers have them."
-                )
+            self._check_room(training, nbytes)
+            self._incoming += nbytes
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._incoming -= nbytes
 
-    def _idle(self, but: str) -> list[str]:
-        """Return trainings without a client that nobody touched for ``IDLE_S``, oldest first."""
-        limit = time.monotonic() - IDLE_S
-        idle = [
-            (self._touched.get(name, 0.0), name)
-            for name, state in self._trainings.items()
-            if name != but and not state.attached and self._touched.get(name, 0.0) < limit
-        ]
-        return [name for _, name in sorted(idle)]
+    def _check_room(self, training: str, nbytes: int) -> None:
+        """Raise ``MailboxFull`` if ``nbytes`` more do not fit; other trainings make room first."""
+        for other in self._expendable(training):
+            if self._fits(nbytes):
+                return
+            self.close_training(other)
+        if not self._fits(nbytes):
+            incoming = f" and is receiving {self._incoming} bytes" if self._incoming else ""
+            raise MailboxFull(
+                f"the peer holds {self.nbytes} bytes{incoming} of its limit of {self.max_bytes}, "
+                f"a model of {nbytes} bytes does not fit. {self.how_to_raise}; models leave the "
+                "peer when all their readers have them."
+            )
+
+    def _fits(self, nbytes: int) -> bool:
+        return self.nbytes + self._incoming + nbytes <= self.max_bytes
+
+    def _expendable(self, but: str) -> list[str]:
+        """Return what may be dropped: without a client, ended first, then idle; oldest first."""
+        idle_since = time.monotonic() - IDLE_S
+        names = []
+        for name, state in self._trainings.items():
+            touched = self._touched.get(name, 0.0)
+            if name != but and not state.attached and (state.finished or touched < idle_since):
+                names.append((not state.finished, touched, name))
+        return [name for *_, name in sorted(names)]
 
     # ----- who waits
 

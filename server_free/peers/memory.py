@@ -27,6 +27,11 @@ __all__ = ["MemoryHost", "MemoryLink", "find_host"]
 RETRY_S = 0.05
 """How soon an address where no host is registered is tried again."""
 
+HOW_TO_RAISE = (
+    "This host holds the models of all its nodes: fewer or smaller ones need less, or raise the "
+    "limit with MemoryHost(max_bytes=...)"
+)
+
 _hosts: dict[str, MemoryHost] = {}
 _hosts_lock = threading.Lock()
 
@@ -41,7 +46,7 @@ class MemoryHost(BaseHost):
     """
 
     def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
-        super().__init__(max_bytes)
+        super().__init__(max_bytes, HOW_TO_RAISE)
         self.address = self.local_address = f"memory:{uuid.uuid4().hex}"
 
     @property

@@ -15,6 +15,7 @@ from typing import Self
 from ..errors import PeerError
 from ..models import Model
 from .links import INITIAL, Membership, PeerLink, connect
+from .mailbox import DEFAULT_MAX_BYTES
 
 __all__ = ["PeerProcess"]
 
@@ -26,9 +27,17 @@ class PeerProcess:
     """A :class:`.host.PeerHost` on loopback that ends with this process.
 
     Use it as a context manager; ``address`` and ``local_address`` are as those of the host.
+
+    Parameters
+    ----------
+    max_bytes : int (default: 4 GiB)
+        The most that all its models together may have.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        if max_bytes <= 0:
+            raise ValueError(f"max_bytes is {max_bytes}, must be > 0")
+        self._max_bytes = max_bytes
         self.address = ""
         self.local_address = ""
         self._process: subprocess.Popen[str] | None = None
@@ -52,7 +61,7 @@ class PeerProcess:
         PeerError
             If it does not start in time.
         """
-        command = [sys.executable, "-m", f"{__package__}.serve"]
+        command = [sys.executable, "-m", f"{__package__}.serve", str(self._max_bytes)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

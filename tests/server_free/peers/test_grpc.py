@@ -22,7 +22,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from flwr_gossip.server_free.codecs import Chunk, EncodedModel, encode
-from flwr_gossip.server_free.errors import PeerError, PeerUnreachable
+from flwr_gossip.server_free.errors import MailboxFull, PeerError, PeerUnreachable
 from flwr_gossip.server_free.peers import frames, network_service
 from flwr_gossip.server_free.peers import peer_pb2 as pb
 from flwr_gossip.server_free.peers.host import PeerHost
@@ -467,6 +467,37 @@ def test_nonsense_on_the_local_side_is_refused(host: PeerHost) -> None:
         with pytest.raises(grpc.RpcError):
             local.Open(pb.OpenRequest(training="t", key=b"short"), timeout=5)
     assert host.mailbox.held("t") == ()
+
+
+def test_publications_in_progress_share_the_limit(open_link: Callable[..., PeerLink]) -> None:
+    with (
+        PeerHost(max_bytes=10_000) as host,
+        grpc.insecure_channel(host.local_address) as channel,
+    ):
+        link, hold = open_link(host, member(0, host.address)), threading.Event()
+        specs = encode(MODEL).tensors
+
+        def unfinished() -> Iterator[pb.PublishFrame]:
+            yield frames.publish_header(member(0, "a:1"), SECOND, specs, 4000, [1])
+            hold.wait(20)
+
+        calls = [LocalPeerStub(channel).Publish.future(unfinished()) for _ in range(2)]
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                with host.mailbox.room("t", 4000):
+                    assert time.monotonic() < deadline, "they are not counted"
+            except MailboxFull as error:
+                if "receiving 8000 bytes" in str(error):
+                    break
+            time.sleep(0.01)
+        with pytest.raises(MailboxFull, match="is receiving 8000 bytes of its limit of 10000"):
+            link.publish(FIRST, MODEL, readers=[1])
+        hold.set()
+        for call in calls:
+            with pytest.raises(grpc.RpcError):
+                call.result(timeout=5)
+        link.publish(FIRST, MODEL, readers=[1])
 
 
 def test_health(host: PeerHost) -> None:

@@ -344,8 +344,32 @@ def test_a_full_mailbox_refuses(make_ring: Callable[..., Any]) -> None:
     link = ring.link(0)
     link.publish(at(1, 0), model(1), readers=[1])
     link.publish(at(2, 0), model(2), readers=[1])
-    with pytest.raises(MailboxFull, match=r"80 bytes of its limit of 100.*--max-memory"):
+    with pytest.raises(MailboxFull, match=r"80 bytes of its limit of 100.*Host\(max_bytes="):
         link.publish(at(3, 0), model(3), readers=[1])
+
+
+def test_a_peer_serves_one_training_after_another(make_ring: Callable[..., Any]) -> None:
+    """What has ended makes room at once; what has not is left alone."""
+    ring = make_ring(1, max_bytes=1000)
+
+    def play(training: str, **changes: Any) -> None:
+        with ring.link(0, training=training, **changes) as link:
+            link.publish(INITIAL, model(0), readers=[])
+            for round in range(1, 11):
+                link.publish(at(round, 0), model(round), readers=[1])
+
+    for run in range(6):
+        play(f"t{run}", segment="first")
+        with ring.link(0, training=f"t{run}", final=True, segment="last") as link:
+            link.publish(at(11, 0), model(11), readers=[1])
+    mailbox = ring.hosts[0].mailbox
+    assert [run for run in range(6) if mailbox.held(f"t{run}")] == [4, 5]
+    play("open")
+    play("open too")
+    assert [run for run in range(6) if mailbox.held(f"t{run}")] == []
+    with pytest.raises(MailboxFull, match="holds 1000 bytes of its limit of 1000"):
+        play("one too many")
+    assert mailbox.held("open")
 
 
 def test_publishing_is_idempotent_and_never_replaces(make_ring: Callable[..., Any]) -> None:

@@ -160,7 +160,7 @@ def test_round_zero_stays_till_the_training_is_closed(box: Mailbox) -> None:
 def test_a_model_that_does_not_fit_is_refused_with_the_numbers(box: Mailbox) -> None:
     for round in range(1, 26):
         box.put("t", at(round), MODEL, readers=[7])
-    says = r"holds 1000 bytes of its limit of 1000.*40 bytes.*--max-memory"
+    says = r"holds 1000 bytes of its limit of 1000.*40 bytes.*Mailbox\(max_bytes="
     with pytest.raises(MailboxFull, match=says):
         box.put("t", at(26), MODEL, readers=[7])
     box.look("t", at(25), reader=7)
@@ -184,6 +184,46 @@ def test_an_idle_training_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     box.detach(attachment)
     box.put("new", INITIAL, MODEL)
     assert box.key("old") is None
+
+
+def test_who_has_ended_makes_room_before_who_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailbox_module, "IDLE_S", -1.0)
+    box = Mailbox(max_bytes=120)
+    for name in ("idle", "ended", "at work"):
+        box.open(name, KEY, final=name != "idle")
+        box.put(name, INITIAL, MODEL)
+    attachment = box.attach("at work", 0, "s")
+    box.open("new", KEY)
+    box.put("new", INITIAL, MODEL)
+    assert (box.held("idle"), box.held("ended")) == ((INITIAL,), ())
+    box.put("new", at(1), MODEL)
+    assert (box.held("idle"), box.held("at work")) == ((), (INITIAL,))
+    with pytest.raises(MailboxFull):
+        box.put("new", at(2), MODEL)
+    box.detach(attachment)
+    box.put("new", at(2), MODEL)
+
+
+def test_a_resumed_training_has_not_ended() -> None:
+    box = Mailbox(max_bytes=40)
+    box.open("t", KEY, final=True)
+    box.put("t", INITIAL, MODEL)
+    box.open("t", OTHER_KEY)
+    box.open("new", KEY)
+    with pytest.raises(MailboxFull):
+        box.put("new", INITIAL, MODEL)
+
+
+def test_what_is_being_received_counts(box: Mailbox) -> None:
+    with box.room("t", 900):
+        box.put("t", at(1), MODEL)
+        says = "holds 40 bytes and is receiving 900 bytes of its limit of 1000"
+        with pytest.raises(MailboxFull, match=says), box.room("t", 80):
+            pass
+        with box.room("t", 60):
+            pass
+    with box.room("t", 960):
+        pass
 
 
 def test_the_same_again_is_accepted_and_another_refused(box: Mailbox) -> None:

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from flwr_gossip.server_free.errors import PeerError
+from flwr_gossip.server_free.errors import MailboxFull, PeerError
 from flwr_gossip.server_free.peers import process as process_module
 from flwr_gossip.server_free.peers.links import INITIAL, Membership, ModelId, Patience, connect
 from flwr_gossip.server_free.peers.process import PeerProcess
@@ -37,6 +37,20 @@ def test_it_serves_like_a_host_and_ends() -> None:
 def test_a_training_must_be_opened_first() -> None:
     with PeerProcess() as host, pytest.raises(PeerError, match="'t' is not registered"):
         host.put_initial("t", MODEL)
+
+
+def test_its_memory_is_limited_and_the_error_says_by_what() -> None:
+    with PeerProcess(max_bytes=100) as host:
+        host.open("t", KEY)
+        host.put_initial("t", MODEL)
+        with connect(host.local_address, Membership("t", KEY, 0, "s", (host.address,))) as link:
+            link.publish(ModelId(1, 0, 0), MODEL, readers=[1])
+            says = r"80 bytes of its limit of 100.*PeerProcess\(max_bytes="
+            with pytest.raises(MailboxFull, match=says) as caught:
+                link.publish(ModelId(2, 0, 0), MODEL, readers=[1])
+    assert "--max-memory" not in str(caught.value)
+    with pytest.raises(ValueError, match="max_bytes is 0, must be > 0"):
+        PeerProcess(max_bytes=0)
 
 
 def test_a_process_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
