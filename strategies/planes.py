@@ -89,7 +89,7 @@ def _embedded_host(members: Sequence[Member]) -> Iterator[tuple[str, MemoryHost 
             )
     from ..server_free.peers.process import PeerProcess  # a simulation alone needs gRPC here
 
-    with PeerProcess() as host:
+    with PeerProcess(max_bytes=machine_bytes()) as host:
         yield "simulation", host
 
 
