@@ -33,6 +33,8 @@ class Case:
 
     ``serve``: whether an ``evaluate_fn`` looks at the mean model. ``config`` is the train config;
     "faults" in it are ``fault:node:round`` with spaces between them, "pause" is seconds a round.
+    ``hidden``: ids of the Flower nodes that this case must not see. ``last``: an error of this
+    case ends the run.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Case:
     serve: bool = False
     config: dict[str, Any] = field(default_factory=dict)
     timeout: float = 120.0
+    hidden: tuple[int, ...] = ()
+    last: bool = False
 
     def plan(self, num_nodes: int) -> Plan:
         """Return the plan as a user can make it: from the public names alone."""
@@ -83,10 +87,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A run of the app; ``outcomes`` has the cases that came to their end."""
+    """A run of the app: the cases that came to their end, and the errors of the others."""
 
     run: RunOutput
     outcomes: dict[str, Outcome]
+    errors: dict[str, str]
 
 
 def play(
@@ -103,12 +108,17 @@ def play(
     (folder / "cases.json").write_text(json.dumps([asdict(case) for case in cases]))
     config = {"folder": str(folder)}
     run = run_app(APP, link, config, federation, timeout_s=timeout_s, on_line=on_line, check=check)
-    done = [case.name for case in cases if (folder / f"{case.name}.json").exists()]
-    return Played(run, {name: _outcome(folder, name) for name in done})
+    print(run.text)  # pytest shows it when a test fails
+    files = {case.name: folder / f"{case.name}.json" for case in cases}
+    raws = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    return Played(
+        run,
+        {name: _outcome(folder, name, raw) for name, raw in raws.items() if "error" not in raw},
+        {name: raw["error"] for name, raw in raws.items() if "error" in raw},
+    )
 
 
-def _outcome(folder: Path, name: str) -> Outcome:
-    raw = json.loads((folder / f"{name}.json").read_text())
+def _outcome(folder: Path, name: str, raw: dict[str, Any]) -> Outcome:
     with np.load(folder / f"{name}.npz") as models:
         arrays = dict(models)
     return Outcome(

@@ -13,6 +13,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDic
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, Strategy
 
+from flwr_gossip.server_free.errors import GossipError
 from flwr_gossip.strategies import Gossip, GossipResult, Teleportation
 from gossip_cases.task import PROBE, initial, to_vector
 
@@ -29,14 +30,34 @@ Seen = list[dict[str, Any]]
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Play all cases; an error of one is written down too, and ends the run."""
+    """Play all cases; an error of one is written down, and ends the run where the case says so."""
     folder = Path(str(context.run_config["folder"]))
     for case in json.loads((folder / "cases.json").read_text()):
         print(f"case {case['name']} begins", flush=True)
-        (folder / f"{case['name']}.json").write_text(json.dumps(play(case, grid, folder)))
+        file = folder / f"{case['name']}.json"
+        try:
+            file.write_text(json.dumps(play(case, SomeNodes(grid, case["hidden"]), folder)))
+        except GossipError as error:
+            file.write_text(json.dumps({"error": f"{type(error).__name__}: {error}"}))
+            if case["last"]:
+                raise
 
 
-def play(case: dict[str, Any], grid: Grid, folder: Path) -> dict[str, Any]:
+class SomeNodes:
+    """A Flower ``Grid`` that hides some of the nodes, so that cases can share a deployment."""
+
+    def __init__(self, grid: Grid, hidden: list[int]) -> None:
+        self._grid, self._hidden = grid, set(hidden)
+
+    def get_node_ids(self) -> list[int]:
+        """Return the ids of the connected nodes that are shown."""
+        return [node for node in self._grid.get_node_ids() if node not in self._hidden]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._grid, name)
+
+
+def play(case: dict[str, Any], grid: Any, folder: Path) -> dict[str, Any]:
     """Play one case; its models go into an npz file, all else is returned."""
     trained: Seen = []
     evaluated: Seen = []
