@@ -140,7 +140,6 @@ def publish_header(
         training=membership.training,
         id=_id(id),
         readers=sorted(readers),
-        segment=membership.segment,
         header=_header(tensors, nbytes),
         keep=keep,
     )

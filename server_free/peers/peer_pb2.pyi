@@ -204,20 +204,18 @@ class WaitReply(_message.Message):
     def __init__(self) -> None: ...
 
 class PublishHeader(_message.Message):
-    __slots__ = ("training", "id", "readers", "segment", "header", "keep")
+    __slots__ = ("training", "id", "readers", "header", "keep")
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     READERS_FIELD_NUMBER: _ClassVar[int]
-    SEGMENT_FIELD_NUMBER: _ClassVar[int]
     HEADER_FIELD_NUMBER: _ClassVar[int]
     KEEP_FIELD_NUMBER: _ClassVar[int]
     training: str
     id: ModelId
     readers: _containers.RepeatedScalarFieldContainer[int]
-    segment: str
     header: Header
     keep: bool
-    def __init__(self, training: _Optional[str] = ..., id: _Optional[_Union[ModelId, _Mapping]] = ..., readers: _Optional[_Iterable[int]] = ..., segment: _Optional[str] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., keep: bool = ...) -> None: ...
+    def __init__(self, training: _Optional[str] = ..., id: _Optional[_Union[ModelId, _Mapping]] = ..., readers: _Optional[_Iterable[int]] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., keep: bool = ...) -> None: ...
 
 class PublishFrame(_message.Message):
     __slots__ = ("header", "chunk")
