@@ -84,7 +84,13 @@ class Modern:
                 f'Message(RecordDict({{"{self.arrays_key}": ArrayRecord(...), ...}}), '
                 "reply_to=msg)."
             )
-        return from_record(next(iter(found.values())))
+        trained = from_record(next(iter(found.values())))
+        if not trained and given:
+            raise ModError(
+                "the train function returned an ArrayRecord without arrays, allowed is the trained "
+                "model: ArrayRecord(model.state_dict())."
+            )
+        return trained
 
     def beside(self, content: RecordDict) -> dict[str, Model]:
         """Return the records named in ``travelling``."""

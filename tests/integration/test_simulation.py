@@ -96,7 +96,7 @@ def test_a_failing_node_is_named_and_comes_back(played: Played, node: int) -> No
         "raise": "RuntimeError: the disk is full",
         "nan": "'scale'",
         "shape": "'matrix'",
-        "no-arrays": "0 tensors",
+        "no-arrays": "without arrays",
     }
     assert says[what] in reason
     assert f"node {node} (partition-id {node}) failed: {reason}" in played.run.text
