@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,9 +17,7 @@ __all__ = ["gossip_mod"]
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import mod
-
-    return getattr(mod, name)
+    return getattr(import_module(".mod", __name__), name)
 
 
 def __dir__() -> list[str]:
