@@ -229,7 +229,7 @@ class Decentralized(Strategy):
         last = training.last
         if first == 1:
             training.check_reachable()
-        training.pacer.measured(last - first + 1, training.slowest_s())
+        training.pacer.measured(last - first + 1, training.segment_s())
         _, metrics = self.aggregate_train(first, replies)
         training.attendance.check_alive()
         if training.is_stop(last):

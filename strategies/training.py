@@ -212,9 +212,15 @@ class Training:
                 "and firewalls:\n  " + "\n  ".join(lines)
             )
 
-    def slowest_s(self) -> float:
-        """Return the wall time of the segment at its slowest node, in seconds."""
-        return max((report.seconds for report in self.reports.values()), default=0.0)
+    def segment_s(self) -> float:
+        """Return the wall time of the segment's rounds, in seconds.
+
+        That of the node that began last: the others' clients waited for it at first, which says
+        how long processes take to start, not how long rounds take.
+        """
+        reports = self.reports.values()
+        to_the_end = [r.seconds for r in reports if r.rounds.split(",")[-1] == str(self.last)]
+        return min(to_the_end, default=max((r.seconds for r in reports), default=0.0))
 
     def metrics_by_round(self, replies: Iterable[Message]) -> dict[int, list[RecordDict]]:
         """Return round -> the train metrics of the nodes active in it, in node order."""
