@@ -119,14 +119,11 @@ class Dispatch:
         live = sorted(self.attendance.live)
         count = max(1, int(self.settings.fraction_evaluate * len(live) + 0.5))
         chosen = sample(self.settings.seed, round, len(live), count, purpose="evaluation")
+        shared = self._shared(plan.recent(round - _LOOK_BACK))
         return [
             self._message(
                 node,
-                Evaluation(
-                    **self._common(plan.recent(round - _LOOK_BACK), node),
-                    round=round,
-                    slot=node % plan.num_slots,
-                ),
+                Evaluation(**shared, node=node, round=round, slot=node % plan.num_slots),
                 config,
                 MessageType.EVALUATE,
             )
@@ -146,11 +143,13 @@ class Dispatch:
         self, plan: Plan, first: int, last: int, config: ConfigRecord, tasks: Mapping[int, Task]
     ) -> list[Message]:
         """Return one message a live node of ``tasks``."""
+        shared = self._shared(plan.recent(first - _LOOK_BACK))
         segment = secrets.token_hex(4)
         messages = []
         for node in sorted(tasks.keys() & self.attendance.live):
             order = Segment(
-                **self._common(plan.recent(first - _LOOK_BACK), node),
+                **shared,
+                node=node,
                 segment=segment,
                 first=first,
                 last=last,
@@ -171,13 +170,13 @@ class Dispatch:
             if node != VACANT
         }
 
-    def _common(self, plan: Plan, node: int) -> Mapping[str, Any]:
+    def _shared(self, plan: Plan) -> Mapping[str, Any]:
+        """Return what all nodes of one exchange are told alike; written once, not once a node."""
         settings = self.settings
         start_s = _SEQUENTIAL_START_S if self.plane.sequential else _START_S
         return {
             "training": self.training,
             "key": self.key,
-            "node": node,
             "plan": plan.to_json(),
             "addresses": json.dumps(self.plane.addresses),
             "local": self.plane.local,
