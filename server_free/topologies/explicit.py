@@ -31,7 +31,9 @@ def from_networkx(graph: nx.Graph[Any]) -> Topology:
         names = list(graph)
     index = {name: i for i, name in enumerate(names)}
     adjacency = [frozenset(index[other] for other in graph[name]) for name in names]
-    weighted = undirected("<networkx>", len(names), lambda node: adjacency[node])
+    weighted = undirected(
+        "<networkx>", len(names), lambda node: adjacency[node], max(map(len, adjacency), default=0)
+    )
     return _from_rows("<networkx>", [weighted.weights(i, 1) for i in range(len(names))])
 
 
@@ -84,5 +86,11 @@ def _from_rows(spec: str, rows: list[Row]) -> Topology:
         1,
         lambda node, _phase: rows[node],
         lambda node, _phase: readers[node],
+        max(len(row.keys() - {node}) for node, row in enumerate(rows)),
+        _is_symmetric(rows),
         payload,
     )
+
+
+def _is_symmetric(rows: list[Row]) -> bool:
+    return all(rows[j].get(i) == weight for i, row in enumerate(rows) for j, weight in row.items())
