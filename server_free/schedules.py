@@ -2,19 +2,16 @@
 
 ``AllActive`` is decentralized SGD (Lian et al. 2017, arXiv:1705.09056); ``Teleport`` is the
 random active set of Teleportation (Takezawa & Stich, ICLR 2025, arXiv:2501.15259,
-Algorithm 1). Draws use Philox4x64-10 raw bits, whose stream numpy guarantees, and the
-sampler below, so they are the same with every library version.
+Algorithm 1). Draws are those of :mod:`~.draws`, the same with every library version.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
+from .draws import check_seed, sample
 from .errors import PlanError
 
 __all__ = ["AllActive", "Schedule", "Teleport", "check_seed", "sample"]
@@ -95,50 +92,6 @@ class Teleport:
         drawn = sample(self.seed, round, population, count, purpose="teleport")
         nodes = drawn if live is None else [live[index] for index in drawn]
         return (*nodes, *(-1 for _ in range(self.num_active - count)))
-
-
-def sample(seed: int, round: int, population: int, count: int, purpose: str) -> list[int]:
-    """Draw ``count`` of ``range(population)`` without replacement, in random order, in O(count).
-
-    A Fisher-Yates shuffle of a virtual list of which only the touched places are stored. Draws
-    for different purposes are independent.
-    """
-    bits = _raw_bits(seed, round, purpose)
-    moved: dict[int, int] = {}
-    drawn = []
-    for place in range(count):
-        other = place + _below(bits, population - place)
-        drawn.append(moved.get(other, other))
-        moved[other] = moved.get(place, place)
-    return drawn
-
-
-def _raw_bits(seed: int, round: int, purpose: str) -> Iterator[int]:
-    """Yield the words of Philox4x64-10 with key H(purpose, seed) and a counter led by the round."""
-    digest = hashlib.sha256(f"flwr-gossip {purpose} {seed}".encode()).digest()
-    key = np.frombuffer(digest[:16], dtype="<u8")
-    generator = np.random.Philox(counter=np.array([0, 0, 0, round], dtype=np.uint64), key=key)
-    while True:
-        yield from (int(word) for word in generator.random_raw(16))
-
-
-def _below(bits: Iterator[int], bound: int) -> int:
-    """Return an unbiased integer in 0..bound-1 (Lemire 2019, arXiv:1805.10941, Algorithm 5)."""
-    product = next(bits) * bound
-    if (product & _LOW) < bound:
-        threshold = (1 << 64) % bound
-        while (product & _LOW) < threshold:
-            product = next(bits) * bound
-    return product >> 64
-
-
-_LOW = (1 << 64) - 1
-
-
-def check_seed(seed: int) -> None:
-    """Raise ``PlanError`` unless the seed fits into a message."""
-    if not isinstance(seed, int) or not 0 <= seed < 1 << 63:
-        raise PlanError(f"seed is {seed!r}, allowed is a whole number from 0 to 2^63 - 1.")
 
 
 def _check_num_nodes(num_nodes: int) -> None:

@@ -94,7 +94,7 @@ def test_the_supernode_command_starts_a_peer_with_mutual_tls(tmp_path: Path) -> 
 
 
 def test_the_topologies_are_those_that_exist() -> None:
-    listed = re.findall(r"^\| `([a-zA-Z:-]+)` \|", README, flags=re.MULTILINE)
+    listed = re.findall(r"^\| `([a-zA-Z:,-]+)` \|", README, flags=re.MULTILINE)
     assert sorted(listed) == sorted(topologies.SPECS)
 
 

@@ -282,7 +282,7 @@ def _is_even(shifts: Mapping[Shift, float], sides: Sequence[int]) -> bool:
 
 def check_num_nodes(spec: str, num_nodes: int) -> None:
     """Raise ``PlanError`` unless there is a whole number of nodes, at least 1."""
-    if not isinstance(num_nodes, int) or num_nodes < 1:
+    if not isinstance(num_nodes, int) or isinstance(num_nodes, bool) or num_nodes < 1:
         raise PlanError(f"{spec}: num_nodes is {num_nodes!r}, allowed is a whole number from 1.")
 
 

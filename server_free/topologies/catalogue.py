@@ -12,13 +12,19 @@ from .base import Modes, Shift, Topology, cayley, check_num_nodes, circulant, un
 
 __all__ = [
     "alone",
+    "binary_tree",
     "chain",
     "complete",
+    "directed_ring",
     "exponential",
+    "grid",
+    "hypercube",
     "one_peer_exponential",
+    "one_peer_hypercube",
     "ring",
     "star",
     "torus",
+    "two_cliques",
 ]
 
 
@@ -30,6 +36,11 @@ def alone(num_nodes: int) -> Topology:
 def ring(num_nodes: int) -> Topology:
     """Return the undirected cycle; degree 2 (1 for two nodes)."""
     return _closed("ring", (num_nodes,), [(-1,), (1,)])
+
+
+def directed_ring(num_nodes: int) -> Topology:
+    """Return the directed cycle: node i averages with i + 1; degree 1."""
+    return circulant("directed-ring", num_nodes, [{0: 0.5, 1: 0.5}])
 
 
 def chain(num_nodes: int) -> Topology:
@@ -67,6 +78,32 @@ def star(num_nodes: int) -> Topology:
     )
 
 
+def binary_tree(num_nodes: int) -> Topology:
+    """Return the binary tree in heap order: node i's parent is (i - 1) // 2; degree 3 inside."""
+
+    def neighbors(node: int) -> list[int]:
+        around = [2 * node + 1, 2 * node + 2, *([(node - 1) // 2] if node else [])]
+        return [other for other in around if other < num_nodes]
+
+    most = 3 if num_nodes > 4 else min(2, num_nodes - 1)
+    return undirected("binary-tree", num_nodes, neighbors, most)
+
+
+def two_cliques(num_nodes: int) -> Topology:
+    """Return two complete graphs joined by one edge; degree about n / 2.
+
+    The first has floor(n / 2) nodes; its last node has the edge to the other's first.
+    """
+    half = num_nodes // 2
+
+    def neighbors(node: int) -> list[int]:
+        own = range(half) if node < half else range(half, num_nodes)
+        bridge = {half - 1: [half], half: [half - 1]} if half else {}
+        return [other for other in [*own, *bridge.get(node, [])] if other != node]
+
+    return undirected("two-cliques", num_nodes, neighbors, num_nodes - half if half else 0)
+
+
 def complete(num_nodes: int) -> Topology:
     """Return W = 11^T / n: every round averages all nodes; degree n-1."""
     check_num_nodes("complete", num_nodes)
@@ -93,9 +130,46 @@ def torus(rows: int, columns: int) -> Topology:
 
     Node ``r * columns + c`` sits in row r and column c.
     """
-    if rows < 1 or columns < 1:
-        raise PlanError(f"torus:{rows}x{columns}: both sides must be 1 or more.")
-    return _closed(f"torus:{rows}x{columns}", (rows, columns), [(-1, 0), (1, 0), (0, -1), (0, 1)])
+    spec = _sides_spec("torus", rows, columns)
+    return _closed(spec, (rows, columns), [(-1, 0), (1, 0), (0, -1), (0, 1)])
+
+
+def grid(rows: int, columns: int) -> Topology:
+    """Return the (rows, columns) grid with borders; degree 4 inside, 3 and 2 at the border.
+
+    Node ``r * columns + c`` sits in row r and column c.
+    """
+    spec = _sides_spec("grid", rows, columns)
+
+    def neighbors(node: int) -> list[int]:
+        row, column = divmod(node, columns)
+        return [
+            *[r * columns + column for r in (row - 1, row + 1) if 0 <= r < rows],
+            *[row * columns + c for c in (column - 1, column + 1) if 0 <= c < columns],
+        ]
+
+    return undirected(spec, rows * columns, neighbors, min(2, rows - 1) + min(2, columns - 1))
+
+
+def hypercube(num_nodes: int) -> Topology:
+    """Return the hypercube: a node's neighbours differ in one bit of its number; degree log2 n.
+
+    Raises ``PlanError`` unless n is a power of two.
+    """
+    sides = _bits("hypercube", num_nodes)
+    return _closed("hypercube", sides, _unit_shifts(len(sides)))
+
+
+def one_peer_hypercube(num_nodes: int) -> Topology:
+    """Return the one-peer hypercube: in phase p node i averages with i XOR 2^p.
+
+    Degree 1, period max(1, log2 n), and one period is the exact average. Undirected.
+    Raises ``PlanError`` unless n is a power of two.
+    """
+    sides = _bits("one-peer-hypercube", num_nodes)
+    lowest_first = reversed(_unit_shifts(len(sides)))
+    here = (0,) * len(sides)
+    return cayley("one-peer-hypercube", sides, [{here: 0.5, flip: 0.5} for flip in lowest_first])
 
 
 def exponential(num_nodes: int) -> Topology:
@@ -120,6 +194,29 @@ def one_peer_exponential(num_nodes: int) -> Topology:
 def _num_doublings(num_nodes: int) -> int:
     """Return ceil(log2 n): how many powers of two lie below n."""
     return (num_nodes - 1).bit_length()
+
+
+def _sides_spec(form: str, rows: int, columns: int) -> str:
+    spec = f"{form}:{rows}x{columns}"
+    if rows < 1 or columns < 1:
+        raise PlanError(f"{spec}: both sides must be 1 or more.")
+    return spec
+
+
+def _bits(form: str, num_nodes: int) -> tuple[int, ...]:
+    """Return a side of 2 for each bit of a node's number, or one side of 1 for a single node."""
+    check_num_nodes(form, num_nodes)
+    if num_nodes & (num_nodes - 1):
+        raise PlanError(
+            f"{form}: num_nodes is {num_nodes}, allowed are powers of two; "
+            "base-graph:1 and one-peer-exponential take any number of nodes."
+        )
+    return (2,) * _num_doublings(num_nodes) or (1,)
+
+
+def _unit_shifts(num_sides: int) -> list[Shift]:
+    """Return one step along each side, the first side first."""
+    return [tuple(int(axis == side) for axis in range(num_sides)) for side in range(num_sides)]
 
 
 def _closed(spec: str, sides: Sequence[int], shifts: Iterable[Shift]) -> Topology:
