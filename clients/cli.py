@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -91,6 +92,118 @@ def supernode(
     with one_line_errors("supernode"):
         code = run_supernode(options.host(), flower_options or [])
     raise typer.Exit(code)
+
+
+@app.command()
+def simulate(
+    app_dir: Annotated[
+        Path, typer.Argument(metavar="APP_DIR", help="Folder of a Flower app (pyproject.toml).")
+    ],
+    nodes: Annotated[int, typer.Option(metavar="N", help="Number of virtual nodes.")],
+    run_config: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE ...",
+            help="Overrides of the app's run config as in flwr run: 'rounds=100 lr=0.1', or a TOML "
+            "file; may be repeated.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="W", help="Clients that run at the same time, in threads.")
+    ] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show warnings only.")] = False,
+) -> None:
+    """Run a Flower app in this process: no Ray, no sockets, thousands of virtual nodes.
+
+    The app stays unchanged: its ServerApp gets a Grid that calls its ClientApp directly. Node i has
+    partition-id i and num-partitions N in its node-config, as in Flower's own simulation.
+    """
+    with one_line_errors("simulate"):
+        from .simulate_command import simulate_app
+
+        simulate_app(app_dir, nodes, run_config or [], workers, quiet)
+
+
+@app.command()
+def topology(
+    spec: Annotated[
+        str | None,
+        typer.Argument(metavar="[SPEC]", help="Show this topology, such as ring or torus:4x8."),
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of nodes; torus:RxC says it itself.")
+    ] = None,
+    gamma: Annotated[
+        float | None,
+        typer.Option(help="How long a model remembers, 0 to below 1; 0.95 where not given."),
+    ] = None,
+    heterogeneity: Annotated[
+        float | None,
+        typer.Option(
+            help="How much the nodes' data differ, zeta^2 / sigma^2: 0 is alike; 1 where not given."
+        ),
+    ] = None,
+    max_degree: Annotated[
+        int | None, typer.Option(metavar="D", help="The most neighbours of a node in a round.")
+    ] = None,
+    max_bytes: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="The most that a node receives in a round.")
+    ] = None,
+    model_bytes: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Size of a model, such as 4MB.")
+    ] = None,
+    model_parameters: Annotated[
+        int | None, typer.Option(metavar="P", help="Size of a model in float32 parameters.")
+    ] = None,
+    active: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="K", help="Consider Teleportation with K active nodes; may be repeated."
+        ),
+    ] = None,
+    losses: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help='Fit gamma to measured losses, {"complete": {"2": 0.5, "4": 0.4}, '
+            '"topologies": {"ring": 0.45}}, or CSV: topology,num_nodes,loss.',
+        ),
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(metavar="M", help="How many candidates to list; 15 by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a picture too: .png, .svg or .pdf."),
+    ] = None,
+) -> None:
+    """Say which topology to take, or show one.
+
+    Without SPEC: ranks Gossip and Teleportation over the topologies for N nodes by the rounds that
+    theory predicts, within the limits given. With SPEC: neighbours, spectral gap, effective
+    neighbours and W of that topology.
+    """
+    with one_line_errors("topology"):
+        from .topology_command import TopologyOptions, run_topology
+
+        run_topology(
+            TopologyOptions(
+                spec=spec,
+                nodes=nodes,
+                gamma=gamma,
+                heterogeneity=heterogeneity,
+                max_degree=max_degree,
+                max_bytes=max_bytes,
+                model_bytes=model_bytes,
+                model_parameters=model_parameters,
+                active=tuple(active or ()),
+                losses=losses,
+                top=top,
+                as_json=as_json,
+                plot=plot,
+            )
+        )
 
 
 if __name__ == "__main__":

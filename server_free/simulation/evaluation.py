@@ -1,0 +1,98 @@
+"""Evaluation of every slot's model and of their mean on one test set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import PlanError
+from .batched import BatchedModel
+
+__all__ = ["Evaluator", "Metric", "accuracy", "consensus_distance"]
+
+Metric = Callable[[Any, Tensor], Any]
+"""``(outputs, targets) -> number``, on the whole test set."""
+
+_SAMPLES_AT_ONCE = 2048  # samples times slots in one batched forward
+_BLOCK_ELEMENTS = 1 << 22
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluator:
+    """Computes metrics of models on test data.
+
+    Parameters
+    ----------
+    model : BatchedModel
+    inputs, targets : tensors of N samples, on the model's device
+    metrics : mapping of str to callable
+        ``(outputs of all samples, targets) -> number``.
+    """
+
+    model: BatchedModel
+    inputs: Tensor
+    targets: Tensor
+    metrics: Mapping[str, Metric]
+
+    def record(self, z: Tensor) -> dict[str, float]:
+        """Return the metrics of the slots' models, (k, width), and of their mean.
+
+        ``test_NAME`` is the mean over the slots, ``test_NAME_min`` and ``test_NAME_max`` the
+        least and the greatest, ``served_NAME`` that of the mean model.
+        """
+        values = torch.tensor(list(self._each(z)), dtype=torch.float64)
+        served = next(self._each(z.mean(dim=0, keepdim=True)))
+        record = {}
+        for place, name in enumerate(self.metrics):
+            column = values[:, place]
+            record[f"test_{name}"] = column.mean().item()
+            record[f"test_{name}_min"] = column.min().item()
+            record[f"test_{name}_max"] = column.max().item()
+            record[f"served_{name}"] = served[place]
+        return record
+
+    def _each(self, z: Tensor) -> Iterator[list[float]]:
+        slots = max(1, min(16, _SAMPLES_AT_ONCE // len(self.inputs)))
+        batch = max(1, _SAMPLES_AT_ONCE // slots)
+        for rows in torch.split(z, slots):
+            views = self.model.layout.views(rows)
+            parts = [
+                self.model.outputs(views, inputs) for inputs in torch.split(self.inputs, batch)
+            ]
+            for outputs in torch.cat(parts, dim=1):
+                yield [float(metric(outputs, self.targets)) for metric in self.metrics.values()]
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> float:
+    """Return the share of samples whose greatest output is the target."""
+    return (outputs.argmax(dim=1) == targets).double().mean().item()
+
+
+def default_metrics(loss: Metric, targets: Tensor) -> dict[str, Metric]:
+    """Return the loss and, for whole targets, the accuracy."""
+    if targets.is_floating_point():
+        return {"loss": loss}
+    return {"loss": loss, "accuracy": accuracy}
+
+
+def checked_metrics(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return the metrics; ``PlanError`` unless they are functions with a name each."""
+    for name, metric in metrics.items():
+        if not isinstance(name, str) or not callable(metric):
+            raise PlanError(
+                f"metrics has {name!r}: {metric!r}, allowed are names with functions "
+                "(outputs, targets) -> number."
+            )
+    return dict(metrics)
+
+
+def consensus_distance(z: Tensor) -> float:
+    """Return ``(1/k) sum_i ||z_i - mean z||^2`` of the rows of z, exactly (no sketch)."""
+    mean = z.mean(dim=0)
+    rows = max(1, _BLOCK_ELEMENTS // z.shape[1])
+    sums = [((block - mean) ** 2).sum(dtype=torch.float64) for block in torch.split(z, rows)]
+    return float(torch.stack(sums).sum().item()) / len(z)

@@ -1,0 +1,106 @@
+"""What a vectorized training returns."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from ..errors import PlanError
+from ..plans import Plan
+from .layout import Layout
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
+
+__all__ = ["Record", "SimulationResult"]
+
+Record = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SimulationResult:
+    """The history and the models of a training.
+
+    Attributes
+    ----------
+    history : list of dict
+        One record a round: ``round``, ``learning_rate``, ``active`` (nodes that trained),
+        ``train_loss`` (mean over them and their local steps, each before its step),
+        ``transfers`` (models that went from node to node after the round) and ``bytes`` (of
+        these). Evaluation rounds also have ``consensus_distance``, exact, and with test data
+        ``test_NAME``, ``test_NAME_min``, ``test_NAME_max`` (over the slots) and
+        ``served_NAME`` (of the mean model) for each metric.
+    models : (k, d) tensor
+        The slots' mixed models after the last round; columns as ``layout`` says.
+    layout : Layout
+        Names and shapes of the trained parameters, in the order of the columns.
+    plan : Plan
+        Schedule, topology and live lists: enough to recompute the run.
+    diverged_at : int or None
+        The round in which a loss or a model stopped being finite; the training ended there.
+    """
+
+    history: list[Record]
+    models: Tensor
+    layout: Layout
+    plan: Plan
+    diverged_at: int | None
+    module: nn.Module = field(repr=False)
+
+    def __repr__(self) -> str:
+        """Return one line on how far the training came."""
+        last = {name: f"{v:.6g}" for record in self.history[-1:] for name, v in record.items()}
+        shape = tuple(self.models.shape)
+        return f"SimulationResult(models={shape}, diverged_at={self.diverged_at}, last={last})"
+
+    def state_dict(self, slot: int) -> dict[str, Tensor]:
+        """Return a slot's model for ``load_state_dict``, with buffers and untrained parameters."""
+        if not 0 <= slot < len(self.models):
+            raise PlanError(f"slot is {slot}, allowed is 0..{len(self.models) - 1}.")
+        return self._state_dict(self.models[slot])
+
+    def mean_state_dict(self) -> dict[str, Tensor]:
+        """Return the mean of the slots' models, the one to serve, for ``load_state_dict``."""
+        return self._state_dict(self.models.mean(dim=0))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the history as a table, one row a round; NaN where nothing was evaluated."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("to_pandas needs pandas: pip install pandas") from error
+        return pd.DataFrame(self.history)
+
+    def to_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Write one JSON object a round; values that are not finite become null.
+
+        The file appears whole or not at all.
+        """
+        target = Path(path)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                file.writelines(f"{json.dumps(_plain(record))}\n" for record in self.history)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _state_dict(self, row: Tensor) -> dict[str, Tensor]:
+        trained = self.layout.unpacked(row)
+        parameters = dict(self.module.named_parameters())
+        names = {id(parameters[name]): name for name in self.layout.names}
+        # Tied parameters have two names in a state dict, and one in the layout.
+        return {
+            key: (trained[names[id(value)]] if id(value) in names else value).detach().clone()
+            for key, value in self.module.state_dict(keep_vars=True).items()
+        }
+
+
+def _plain(record: Record) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in record.items()}

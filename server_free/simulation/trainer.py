@@ -1,0 +1,200 @@
+"""Local training of all active nodes, chunk by chunk, on one matrix of models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import PlanError
+from ..plans import VACANT, Plan
+from ..schedules import check_seed
+from .batched import BatchedModel
+from .evaluation import Evaluator, consensus_distance
+from .history import Record
+from .mixing_rows import Mixer
+from .node_data import NodeData
+from .optimizers import SGD, Momenta, NodeMomenta, SlotMomenta, select_rows, store_rows
+from .sampling import draw_batches
+
+__all__ = ["Settings", "Trainer"]
+
+Ints = NDArray[np.int64]
+
+_CACHE_BYTES = 1 << 25
+_UNIT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What :func:`simulate` is told about a run, beside the optimizer; named as there."""
+
+    num_rounds: int
+    batch_size: int
+    local_steps: int
+    seed: int
+    evaluate_every: int | None
+    chunk_nodes: int | None
+    momentum_travels: bool
+
+    def __post_init__(self) -> None:
+        _check_count("num_rounds", self.num_rounds, least=0)
+        _check_count("batch_size", self.batch_size)
+        _check_count("local_steps", self.local_steps)
+        for name in ("evaluate_every", "chunk_nodes"):
+            if getattr(self, name) is not None:
+                _check_count(name, getattr(self, name))
+        check_seed(self.seed)
+
+    def evaluates(self, round: int) -> bool:
+        """Return whether the mixed models are evaluated after this round."""
+        every = self.evaluate_every or max(1, math.ceil(self.num_rounds / 10))
+        return round == self.num_rounds or round % every == 0
+
+
+class Trainer:
+    """The state of a run: the slots' models before and after mixing, and their momenta."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        model: BatchedModel,
+        data: NodeData,
+        optimizer: SGD,
+        settings: Settings,
+    ) -> None:
+        self.plan, self.model, self.data = plan, model, data
+        self.optimizer, self.settings = optimizer, settings
+        self.mixer = Mixer(plan, model.layout.dtype, model.start.device)
+        self._z = model.start.repeat(plan.num_slots, 1)  # all slots start from x0
+        self._h = torch.empty_like(self._z)
+        self._round = 0
+        self._is_mixed = True
+        self._momenta = self._new_momenta()
+        self._room = _room(self._z.device)
+        self._bytes_per_sample = model.bytes_per_sample(data.inputs[:2], data.targets[:2])
+
+    def run(self, round: int) -> Record:
+        """Do one round of local training and return its record."""
+        z = self.mixed()
+        nodes = self.mixer.active(round)
+        vacant = np.flatnonzero(nodes == VACANT)
+        if len(vacant) and round > 1:
+            rows = torch.from_numpy(vacant).to(z.device)
+            z[rows] = self._h[rows]  # a slot without a holder keeps its h
+        rate = self.optimizer.rate(round)
+        losses = [
+            self._train(z, slots, nodes[slots], drawn, rate)
+            for slots, drawn in self._chunks(nodes, round)
+        ]
+        self._h, self._z = z, self._h
+        self._round, self._is_mixed = round, False
+        transfers = self.mixer.transfers(round)
+        return {
+            "round": round,
+            "learning_rate": rate,
+            "active": len(nodes) - len(vacant),
+            "train_loss": torch.cat(losses).mean().item() if losses else math.nan,
+            "transfers": transfers,
+            "bytes": transfers * self.model.layout.num_bytes,
+        }
+
+    def mixed(self) -> Tensor:
+        """Return the mixed models after the latest round, (k, width)."""
+        if not self._is_mixed:
+            self.mixer.mix(self._h, self._round, self._z)
+            self._is_mixed = True
+        return self._z
+
+    def evaluate(self, evaluator: Evaluator | None) -> Record:
+        """Return what is known of the mixed models after the latest round."""
+        z = self.mixed()
+        record = {"consensus_distance": consensus_distance(z)}
+        return record | (evaluator.record(z) if evaluator else {})
+
+    def _train(self, z: Tensor, slots: Ints, nodes: Ints, drawn: Ints, rate: float) -> Tensor:
+        """Take the local steps of some slots in place; return their mean losses, float64.
+
+        ``drawn`` is (local steps, slots, batch): positions in each node's own data.
+        """
+        rows = select_rows(z, slots)
+        views = self.model.layout.views(rows)
+        buffers = self._momenta.rows(slots, nodes) if self._momenta else None
+        velocities = None if buffers is None else self.model.layout.views(buffers)
+        losses = []
+        for positions in drawn:
+            inputs, targets = self.data.batch(nodes, positions)
+            gradients, values = self.model.gradients(views, inputs, targets)
+            self.optimizer.step(views, gradients, velocities, rate)
+            losses.append(values.detach().double())
+        store_rows(z, slots, rows)
+        if self._momenta and buffers is not None:
+            self._momenta.keep(slots, nodes, buffers)
+        return torch.stack(losses).mean(dim=0)
+
+    def _chunks(self, nodes: Ints, round: int) -> Iterator[tuple[Ints, Ints]]:
+        """Yield slots that have a holder, and their samples, batches of one size at a time."""
+        held = np.flatnonzero(nodes != VACANT)
+        sizes = self.data.sizes(nodes[held])
+        counts = np.minimum(sizes, self.settings.batch_size)
+        for count in map(int, np.unique(counts)):
+            chosen = counts == count
+            slots = held[chosen]
+            drawn = draw_batches(
+                self.settings.seed,
+                round,
+                self.settings.local_steps,
+                nodes[slots],
+                sizes[chosen],
+                count,
+            )
+            for chunk in _cut(len(slots), self._chunk_size(count)):
+                yield slots[chunk], drawn[:, chunk]
+
+    def _chunk_size(self, count: int) -> int:
+        """Return how many slots are trained at once, with so many samples each."""
+        if self.settings.chunk_nodes is not None:
+            return self.settings.chunk_nodes
+        model_and_gradient = 2 * self._z.shape[1] * self._z.element_size()
+        return max(1, self._room // (model_and_gradient + count * self._bytes_per_sample))
+
+    def _new_momenta(self) -> Momenta | None:
+        if not self.optimizer.momentum:
+            return None
+        if self.settings.momentum_travels:
+            return SlotMomenta(self.plan.num_slots, self._z)
+        return NodeMomenta(self.plan.num_nodes, self._z)
+
+
+def _cut(length: int, wanted: int) -> Iterator[slice]:
+    """Yield consecutive parts of about ``wanted``, by which results do not change.
+
+    What a kernel makes of a slot can depend on its place modulo 16 (64 bytes of float32) and on
+    the number of slots where that is no multiple of 16. So parts are multiples of 16, but for the
+    last, which is the same whatever is wanted.
+    """
+    rest = length % _UNIT
+    even = length if rest == 0 else max(0, length - _UNIT - rest)
+    parts = math.ceil(even / (max(wanted // _UNIT, 1) * _UNIT))
+    step = math.ceil(even / max(parts, 1) / _UNIT) * _UNIT  # as even as units allow
+    for first in range(0, even, max(step, 1)):
+        yield slice(first, min(first + step, even))
+    if rest:
+        yield slice(even, length)
+
+
+def _room(device: torch.device) -> int:
+    """Return the bytes that a chunk may take: what a shared cache holds, or much of a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 4
+    return _CACHE_BYTES
+
+
+def _check_count(name: str, value: object, least: int = 1) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise PlanError(f"{name} is {value!r}, allowed is a whole number from {least}.")

@@ -1,0 +1,230 @@
+"""Decentralized training of one torch model on all nodes at once.
+
+All models are rows of one matrix, and a round is the dense form of the definition that all
+runtimes share::
+
+    Z = W_{t-1} H;   H[s] = train(Z[s]) on the data of node A_t[s]
+
+for decentralized SGD (Lian et al. 2017, arXiv:1705.09056) and for Teleportation (Takezawa &
+Stich, ICLR 2025, arXiv:2501.15259, Algorithm 1), whose matrix has k rows whatever n is.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from ..errors import PlanError
+from ..plans import Plan
+from .batched import BatchedModel, Loss
+from .evaluation import Evaluator, Metric, checked_metrics, default_metrics
+from .history import Record, SimulationResult
+from .node_data import ArrayOrTensor, NodeData
+from .optimizers import SGD, LearningRate
+from .trainer import Settings, Trainer
+
+__all__ = ["Planner", "simulate"]
+
+
+Pair = tuple[ArrayOrTensor, ArrayOrTensor]
+
+
+class Planner(Protocol):
+    """What a strategy must have: ``Gossip`` and ``Teleportation`` do."""
+
+    def plan(self, num_nodes: int, num_rounds: int) -> Plan:
+        """Return the plan for ``num_nodes`` nodes and ``num_rounds`` rounds."""
+
+
+def simulate(
+    model: nn.Module,
+    loss: Loss,
+    data: NodeData | Sequence[Pair],
+    strategy: Planner | Plan,
+    *,
+    num_rounds: int,
+    learning_rate: LearningRate,
+    batch_size: int = 32,
+    local_steps: int = 1,
+    momentum: float = 0.0,
+    momentum_travels: bool = True,
+    weight_decay: float = 0.0,
+    seed: int = 0,
+    test_data: Pair | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    evaluate_every: int | None = None,
+    device: str | torch.device | None = None,
+    chunk_nodes: int | None = None,
+    progress: bool | None = None,
+) -> SimulationResult:
+    """Train a model on all nodes of a decentralized network, in this process.
+
+    Each round every active node takes ``local_steps`` steps of SGD from its slot's mixed model
+    on its own data; then the slots' models are mixed along the topology. Memory and time of a
+    round grow with the number of slots (k in Teleportation), not with the number of nodes.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Its state is where all slots start; it is not changed. Parameters that require a gradient
+        are trained, in their own dtype (float32 or float64, one for all); other parameters and
+        buffers stay. Its mode (train or eval) holds in training; evaluation is in eval mode. A
+        forward that changes buffers (BatchNorm) or draws random numbers (Dropout) is refused;
+        what it and the loss return must depend on their arguments alone.
+    loss : callable
+        ``(outputs, targets) -> scalar``, the mean over the batch.
+    data : NodeData, or sequence of n pairs (inputs, targets)
+        Each node's samples along the first axis, tensors or numpy arrays, at least one. Floats
+        are cast to the model's dtype, whole targets to int64.
+    strategy : Gossip, Teleportation, another object with ``plan``, or Plan
+        Who is active and who mixes with whom.
+    num_rounds : int
+        Rounds T, 0 or more.
+    learning_rate : float or callable
+        0 or more; a callable gets the round, from 1.
+    batch_size : int (default: 32)
+        Samples a step, drawn without replacement inside a batch from (seed, round, step, node)
+        alone. A node with no more samples than that uses all of them in every step.
+    local_steps : int (default: 1)
+        Steps a node takes in a round.
+    momentum : float (default: 0.0)
+        Heavy ball, as ``torch.optim.SGD`` defines it, in [0, 1).
+    momentum_travels : bool (default: True)
+        Whether the buffer belongs to the slot and is handed over with its model (it is not
+        mixed). Otherwise it stays with the node, which takes memory for each node ever active;
+        under Teleportation it is then stale by about n/k rounds.
+    weight_decay : float (default: 0.0)
+        As in ``torch.optim.SGD``: added to the gradient.
+    seed : int (default: 0)
+        Of the batches. The strategy has its own.
+    test_data : (inputs, targets), optional
+        On which every slot's mixed model and their mean are evaluated.
+    metrics : mapping of str to callable, optional
+        Name -> ``(outputs, targets) -> number`` on the whole test set. By default "loss" and,
+        for whole targets, "accuracy".
+    evaluate_every : int, optional
+        Rounds between evaluations; by default about ten in a run. The last round is one.
+    device : str or torch.device, optional
+        By default that of the model's parameters.
+    chunk_nodes : int, optional
+        Slots trained at once, in multiples of 16: a matter of speed and memory; the results are
+        bit for bit the same. By default chosen so that a chunk stays in cache.
+    progress : bool, optional
+        Whether to show a progress bar; by default when stderr is a terminal.
+
+    Returns
+    -------
+    SimulationResult
+        History, the slots' mixed models after the last round, and the plan. A training that
+        diverges ends early and says so in ``diverged_at``.
+
+    Raises
+    ------
+    PlanError
+        A setting, the data or the plan cannot be.
+    ModelError
+        The model or the loss cannot be trained this way.
+
+    Notes
+    -----
+    Where several programs share the cores, give each run one thread (``torch.set_num_threads(1)``):
+    threads that wait for each other in every operation cost ten times the time there.
+
+    Examples
+    --------
+    ::
+
+        result = simulate(Net(), torch.nn.functional.cross_entropy, data,
+                          Teleportation(num_active=16), num_rounds=500, learning_rate=0.1,
+                          test_data=(test_inputs, test_labels))
+        result.to_pandas().dropna().plot("round", "test_accuracy")
+    """
+    settings = Settings(
+        num_rounds, batch_size, local_steps, seed, evaluate_every, chunk_nodes, momentum_travels
+    )
+    optimizer = SGD(learning_rate, momentum, weight_decay)
+    place = _device(model, device)
+    batched = BatchedModel(model, loss, place)
+    node_data = _node_data(data).placed(place, batched.layout.dtype)
+    plan = _plan(strategy, node_data.num_nodes, num_rounds)
+    evaluator = _evaluator(batched, test_data, metrics)
+    batched.check(node_data.inputs[:2], node_data.targets[:2])
+    training = Trainer(plan, batched, node_data, optimizer, settings)
+    history: list[Record] = []
+    diverged_at = None
+    with _bar(num_rounds, progress) as advance:
+        for round in range(1, num_rounds + 1):
+            record = training.run(round)
+            finite = math.isfinite(record["train_loss"]) or not record["active"]
+            if finite and settings.evaluates(round):
+                record |= training.evaluate(evaluator)
+                finite = math.isfinite(record["consensus_distance"])
+            history.append(record)
+            advance(record)
+            if not finite:
+                diverged_at = round
+                break
+    models = batched.layout.compact(training.mixed())
+    return SimulationResult(history, models, batched.layout, plan, diverged_at, batched.model)
+
+
+def _device(model: nn.Module, device: str | torch.device | None) -> torch.device:
+    if device is not None:
+        return torch.device(device)
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def _node_data(data: NodeData | Sequence[Pair]) -> NodeData:
+    return data if isinstance(data, NodeData) else NodeData.from_pairs(data)
+
+
+def _plan(strategy: Planner | Plan, num_nodes: int, num_rounds: int) -> Plan:
+    if isinstance(strategy, Plan):
+        plan: object = replace(strategy, num_rounds=num_rounds)
+    elif callable(getattr(strategy, "plan", None)):
+        plan = strategy.plan(num_nodes, num_rounds)
+    else:
+        plan = strategy
+    if not isinstance(plan, Plan):
+        raise PlanError(
+            f"strategy is {type(strategy).__name__}, allowed are Gossip, Teleportation, another "
+            "object whose plan(num_nodes, num_rounds) returns a Plan, or a Plan."
+        )
+    if plan.num_nodes != num_nodes:
+        raise PlanError(f"the plan is for {plan.num_nodes} nodes, but the data are of {num_nodes}.")
+    return plan
+
+
+def _evaluator(
+    model: BatchedModel, test_data: Pair | None, metrics: Mapping[str, Metric] | None
+) -> Evaluator | None:
+    if test_data is None:
+        return None
+    pair = NodeData.from_pairs([test_data]).placed(model.start.device, model.layout.dtype)
+    chosen = default_metrics(model.loss, pair.targets) if metrics is None else metrics
+    return Evaluator(model, pair.inputs, pair.targets, checked_metrics(chosen))
+
+
+@contextmanager
+def _bar(num_rounds: int, wanted: bool | None) -> Iterator[Callable[[Record], None]]:
+    if not (sys.stderr.isatty() if wanted is None else wanted):
+        yield lambda record: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("rounds", total=num_rounds)
+
+        def advance(record: Record) -> None:
+            text = f"round {record['round']}, train loss {record['train_loss']:.4g}"
+            bar.update(task, advance=1, description=text)
+
+        yield advance
