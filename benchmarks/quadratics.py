@@ -20,10 +20,11 @@ from flwr_gossip.server_free.plans import Plan
 from flwr_gossip.server_free.schedules import AllActive, Teleport
 from flwr_gossip.server_free.topologies import from_spec
 
-__all__ = ["Row", "Run", "Setting", "interval", "measure", "rows"]
+__all__ = ["MOST", "Row", "Run", "Setting", "interval", "measure", "rows"]
 
 TARGET, START = 1e-2, 10.0
 DIMENSION = 16
+MOST, UNREACHED = 100_000, -1
 METHODS = ("D-SGD", "Teleportation")
 TOPOLOGIES = ("ring", "one-peer-exponential")
 
@@ -47,6 +48,12 @@ class Row:
     num_active: int
     learning_rate: float
     exact: int
+    """Rounds, ``UNREACHED`` when more than ``MOST`` would be needed."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether the method comes to the target at all."""
+        return self.exact != UNREACHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +83,9 @@ def rows(sizes: Sequence[int], setting: Setting) -> Iterator[Row]:
                     tuned = theory.rounds_to_reach(TARGET, from_spec(topology, n), **noise)
                 else:
                     tuned = theory.best_num_active(TARGET, topology, n, **noise)
-                if tuned.rounds is None or tuned.learning_rate is None:
-                    raise RuntimeError(f"{method} on {topology} of {n} never reaches {TARGET}")
-                yield Row(
-                    method,
-                    topology,
-                    n,
-                    setting,
-                    tuned.num_active or n,
-                    tuned.learning_rate,
-                    tuned.rounds,
-                )
+                rounds = UNREACHED if tuned.rounds is None else tuned.rounds
+                rate = tuned.learning_rate or float("nan")
+                yield Row(method, topology, n, setting, tuned.num_active, rate, rounds)
 
 
 def measure(row: Row, seed: int) -> Run:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,20 +49,18 @@ def quadratics_part(arguments: argparse.Namespace, console: Console) -> None:
     for setting in settings:
         rows = list(quadratics.rows(sizes, setting))
         seeds = range(3 if arguments.quick else arguments.seeds or 10)
-        jobs = [(row, seed) for row in rows for seed in seeds]
-        runs = sweep(simulated, jobs, "simulating")
-        by_row = [runs[i * len(seeds) : (i + 1) * len(seeds)] for i in range(len(rows))]
-        console.print(quadratics_table(setting, rows, by_row))
+        jobs = [(row, seed) for row in rows if row.reached for seed in seeds]
+        runs: dict[quadratics.Row, list[quadratics.Run]] = {row: [] for row in rows}
+        for (row, _), run in zip(jobs, sweep(simulated, jobs, "simulating"), strict=True):
+            runs[row].append(run)
+        console.print(quadratics_table(setting, runs, len(seeds)))
     draw_quadratics(list(quadratics.rows(sizes, SETTINGS[0])), arguments.out / "quadratics.png")
 
 
 def quadratics_table(
-    setting: quadratics.Setting,
-    rows: Sequence[quadratics.Row],
-    runs: Sequence[Sequence[quadratics.Run]],
+    setting: quadratics.Setting, runs: Mapping[quadratics.Row, Sequence[quadratics.Run]], seeds: int
 ) -> Table:
     """Return predicted and measured rounds with 95 % confidence intervals."""
-    seeds = len(runs[0])
     table = Table(
         title=f"Rounds to a mean squared error of {quadratics.TARGET}, "
         f"sigma^2 = {setting.sigma2:g}, zeta^2 = {setting.zeta2:g}, {seeds} seeds",
@@ -71,19 +69,19 @@ def quadratics_table(
     )
     for name in ("method", "topology", "n", "k", "lr", "predicted", "simulated", "error"):
         table.add_column(name, justify="left" if name in {"method", "topology"} else "right")
-    for row, found in zip(rows, runs, strict=True):
-        rounds = quadratics.interval([run.rounds for run in found])
-        error = quadratics.interval([run.error / quadratics.TARGET for run in found])
-        table.add_row(
-            row.method,
-            row.topology,
-            str(row.num_nodes),
-            str(row.num_active),
-            f"{row.learning_rate:.4f}",
-            str(row.exact),
-            f"{rounds[0]:.0f} ± {rounds[1]:.0f}",
-            f"{error[0]:.2f} ± {error[1]:.2f}",
-        )
+    for row, found in runs.items():
+        cells = ["", f"> {quadratics.MOST:,}", "", ""]
+        if row.reached:
+            rounds = quadratics.interval([run.rounds for run in found])
+            error = quadratics.interval([run.error / quadratics.TARGET for run in found])
+            cells = [
+                f"{row.learning_rate:.4f}",
+                str(row.exact),
+                f"{rounds[0]:.0f} ± {rounds[1]:.0f}",
+                f"{error[0]:.2f} ± {error[1]:.2f}",
+            ]
+        known = (row.method, row.topology, str(row.num_nodes), str(row.num_active))
+        table.add_row(*known, *cells)
     return table
 
 

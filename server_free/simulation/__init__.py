@@ -9,26 +9,59 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .availability import OnlineTrace, OnOff
+    from .distributions import Choice, Exponential, LogNormal, Uniform
     from .history import SimulationResult
     from .in_process import InProcessGrid
+    from .networks import Network, Stragglers
     from .node_data import NodeData
     from .searching import SearchOutcome, simulate_search
+    from .steps import Step
+    from .timeline import Timeline
+    from .traces import read_availability, read_network
+    from .usage import NodeUsage
     from .vectorized import simulate
 
 __all__ = [
+    "Choice",
+    "Exponential",
     "InProcessGrid",
+    "LogNormal",
+    "Network",
     "NodeData",
+    "NodeUsage",
+    "OnOff",
+    "OnlineTrace",
     "SearchOutcome",
     "SimulationResult",
+    "Step",
+    "Stragglers",
+    "Timeline",
+    "Uniform",
+    "read_availability",
+    "read_network",
     "simulate",
     "simulate_search",
 ]
 
 _MODULES = {
+    "Choice": "distributions",
+    "Exponential": "distributions",
     "InProcessGrid": "in_process",
+    "LogNormal": "distributions",
+    "Network": "networks",
     "NodeData": "node_data",
+    "NodeUsage": "usage",
+    "OnOff": "availability",
+    "OnlineTrace": "availability",
     "SearchOutcome": "searching",
     "SimulationResult": "history",
+    "Step": "steps",
+    "Stragglers": "networks",
+    "Timeline": "timeline",
+    "Uniform": "distributions",
+    "read_availability": "traces",
+    "read_network": "traces",
     "simulate": "vectorized",
     "simulate_search": "searching",
 }

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..errors import PlanError
 from ..plans import Plan
 from .layout import Layout
+from .usage import NodeUsage
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
@@ -33,9 +34,11 @@ class SimulationResult:
         One record a round: ``round``, ``learning_rate``, ``active`` (nodes that trained),
         ``train_loss`` (mean over them and their local steps, each before its step),
         ``transfers`` (models that went from node to node after the round) and ``bytes`` (of
-        these). Evaluation rounds also have ``consensus_distance``, exact, and with test data
-        ``test_NAME``, ``test_NAME_min``, ``test_NAME_max`` (over the slots) and
-        ``served_NAME`` (of the mean model) for each metric.
+        these). With a network ``seconds`` (simulated, since the start, when the last slot of the
+        round was done), ``median_seconds``, ``bytes`` (sent for this round's mixing),
+        ``missing`` (models that did not arrive) and ``offline`` (nodes). Evaluation rounds also
+        have ``consensus_distance``, exact, and with test data ``test_NAME``, ``test_NAME_min``,
+        ``test_NAME_max`` (over the slots) and ``served_NAME`` (of the mean model) for each metric.
     models : (k, d) tensor
         The slots' mixed models after the last round; columns as ``layout`` says.
     layout : Layout
@@ -44,6 +47,8 @@ class SimulationResult:
         Schedule, topology and live lists: enough to recompute the run.
     diverged_at : int or None
         The round in which a loss or a model stopped being finite; the training ended there.
+    nodes : dict of int to NodeUsage
+        With a network: what each node that took part did, in simulated seconds and bytes.
     """
 
     history: list[Record]
@@ -52,6 +57,7 @@ class SimulationResult:
     plan: Plan
     diverged_at: int | None
     module: nn.Module = field(repr=False)
+    nodes: dict[int, NodeUsage] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return one line on how far the training came."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import count
 from types import TracebackType
 from typing import Any
-from uuid import uuid4
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.app.user_config import UserConfig
@@ -67,7 +67,8 @@ class InProcessGrid(Grid):
         self.max_workers = max_workers
         self._run_config: UserConfig = dict(run_config or {})
         self._node_config = node_config or (lambda _: {})
-        self._contexts: dict[int, Context] = {}
+        self._contexts: dict[int, Context] = {}  # those that hold state
+        self._message_ids = count(1)
         self._pending: dict[str, Future[Message]] = {}
         self._pool = ThreadPoolExecutor(max_workers, thread_name_prefix="client")
         self._run = Run.create_empty(1)
@@ -125,7 +126,7 @@ class InProcessGrid(Grid):
         """Hand the messages to the clients; at once in this thread when there is one worker."""
         ids = []
         for message in messages:
-            message.metadata.__dict__["_message_id"] = identifier = str(uuid4())
+            message.metadata.__dict__["_message_id"] = identifier = str(next(self._message_ids))
             if self.max_workers == 1:
                 done: Future[Message] = Future()
                 done.set_result(self._call(message))
@@ -150,25 +151,30 @@ class InProcessGrid(Grid):
 
     def _call(self, message: Message) -> Message:
         node_id = message.metadata.dst_node_id
+        content = message.content if message.has_content() else None
         try:
-            reply = self.client_app(message, self._context(node_id))
+            context = self._contexts.get(node_id) or self._new_context(node_id)
+            self._contexts[node_id] = context
+            reply = self.client_app(message, context)
         except Exception as error:  # as Flower's runtimes do: the ServerApp gets an error reply
             traceback.print_exc()
             reason = f"{type(error).__name__}: {error}"
             failure = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason)
             reply = Message(failure, reply_to=message)
-        reply.metadata.__dict__["_message_id"] = str(uuid4())
+        if content is not None:
+            message.content = content  # what a mod put there, a model say, need not live on
+        if node_id in self._contexts and not self._contexts[node_id].state:
+            del self._contexts[node_id]  # so that nodes without state cost nothing
+        reply.metadata.__dict__["_message_id"] = str(next(self._message_ids))
         return reply
 
-    def _context(self, node_id: int) -> Context:
-        if node_id not in self._contexts:
-            index = node_id - _FIRST_NODE_ID
-            config = {"partition-id": index, "num-partitions": self.num_nodes}
-            self._contexts[node_id] = Context(
-                run_id=self._run.run_id,
-                node_id=node_id,
-                node_config=config | self._node_config(index),
-                state=RecordDict(),
-                run_config=self._run_config,
-            )
-        return self._contexts[node_id]
+    def _new_context(self, node_id: int) -> Context:
+        index = node_id - _FIRST_NODE_ID
+        config = {"partition-id": index, "num-partitions": self.num_nodes}
+        return Context(
+            run_id=self._run.run_id,
+            node_id=node_id,
+            node_config=config | self._node_config(index),
+            state=RecordDict(),
+            run_config=self._run_config,
+        )

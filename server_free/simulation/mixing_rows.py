@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from ..plans import VACANT, Plan
 __all__ = ["Exchange", "Mixer"]
 
 Ints = NDArray[np.int64]
+Row = tuple[int, int, int]
+"""(reader's slot, round, slot): a model that a slot's mixing had to do without."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +29,7 @@ class Exchange:
     matrix : (k, k) sparse CSR tensor
         Rows sum to 1; a row is empty where nobody holds any of its slots.
     empty : (e,) int64
-        The empty rows, which keep their h.
+        The empty rows, which keep the h of the round before.
     receivers, senders : (terms,) int64
         The slots of each term, as :meth:`Plan.row` lists them.
     """
@@ -46,7 +49,7 @@ class Mixer:
         self.plan = plan
         self._dtype = dtype
         self._device = device
-        self._exchanges: dict[tuple[int, bytes], Exchange] = {}
+        self._exchanges: dict[tuple[int, bytes, frozenset[tuple[int, int]]], Exchange] = {}
         self._latest: tuple[tuple[int, ...], Ints] | None = None
 
     def active(self, round: int) -> Ints:
@@ -56,13 +59,17 @@ class Mixer:
             self._latest = (nodes, np.array(nodes, dtype=np.int64))
         return self._latest[1]
 
-    def mix(self, h: Tensor, round: int, out: Tensor) -> None:
-        """Write ``z = sum_r W_t[s, r] h_t[r]`` of all slots into ``out``, (k, width)."""
-        exchange = self.exchange(round)
+    def mix(self, h: Tensor, round: int, out: Tensor, missing: Collection[Row] = ()) -> None:
+        """Write ``z = sum_r W_t[s, r] h_t[r]`` of all slots into ``out``, (k, width).
+
+        ``out`` holds h of the round before, which a slot keeps whose whole row is gone. The terms
+        named in ``missing`` are left out, and the rest of their rows renormalised.
+        """
+        exchange = self.exchange(round, missing)
+        rows = torch.from_numpy(exchange.empty).to(h.device)
+        kept = out[rows]
         torch.addmm(out, exchange.matrix, h, beta=0, out=out)
-        if len(exchange.empty):
-            rows = torch.from_numpy(exchange.empty).to(h.device)
-            out[rows] = h[rows]
+        out[rows] = kept
 
     def transfers(self, round: int) -> int:
         """Return how many models go from node to node so that the next holders have z.
@@ -74,21 +81,27 @@ class Mixer:
         receivers, senders = after[exchange.receivers], before[exchange.senders]
         return int(np.count_nonzero((receivers != senders) & (receivers != VACANT)))
 
-    def exchange(self, round: int) -> Exchange:
-        """Return the exchange after a round, from memory where phase and vacant slots recur."""
+    def exchange(self, round: int, missing: Collection[Row] = ()) -> Exchange:
+        """Return the exchange after a round, from memory where phase and losses recur."""
         vacant = self.active(round) == VACANT
         topology = self.plan.topology
-        key = (topology.phase(round), vacant.tobytes() if vacant.any() else b"")
+        lost = frozenset((reader, slot) for reader, when, slot in missing if when == round)
+        key = (topology.phase(round), vacant.tobytes() if vacant.any() else b"", lost)
         if key not in self._exchanges:
             if len(self._exchanges) >= self._KEPT:
                 self._exchanges.pop(next(iter(self._exchanges)))
-            self._exchanges[key] = self._made(round, vacant)
+            self._exchanges[key] = self._made(round, vacant, lost)
         return self._exchanges[key]
 
-    def _made(self, round: int, vacant: NDArray[np.bool_]) -> Exchange:
+    def _made(
+        self, round: int, vacant: NDArray[np.bool_], lost: Collection[tuple[int, int]]
+    ) -> Exchange:
         receivers, senders, weights = _terms(self.plan, round)
-        if vacant.any():
+        if vacant.any() or lost:
             held = ~vacant[senders]
+            if lost:
+                pairs = zip(receivers.tolist(), senders.tolist(), strict=True)
+                held &= np.array([pair not in lost for pair in pairs])
             receivers, senders, weights = receivers[held], senders[held], weights[held]
             weights = _renormalized(receivers, weights, len(vacant))
         counts = np.bincount(receivers, minlength=len(vacant))

@@ -21,6 +21,9 @@ from .mixing_rows import Mixer
 from .node_data import NodeData
 from .optimizers import SGD, Momenta, NodeMomenta, SlotMomenta, select_rows, store_rows
 from .sampling import draw_batches
+from .steps import Step
+from .timeline import Timeline
+from .usage import Usage, clocked
 
 __all__ = ["Settings", "Trainer"]
 
@@ -67,22 +70,27 @@ class Trainer:
         data: NodeData,
         optimizer: SGD,
         settings: Settings,
+        timeline: Timeline | None = None,
     ) -> None:
         self.plan, self.model, self.data = plan, model, data
         self.optimizer, self.settings = optimizer, settings
+        self.timeline, self.usage = timeline, Usage()
         self.mixer = Mixer(plan, model.layout.dtype, model.start.device)
         self._z = model.start.repeat(plan.num_slots, 1)  # all slots start from x0
-        self._h = torch.empty_like(self._z)
+        self._h = self._z.clone()
         self._round = 0
         self._is_mixed = True
+        self._step: Step | None = None
         self._momenta = self._new_momenta()
         self._room = _room(self._z.device)
         self._bytes_per_sample = model.bytes_per_sample(data.inputs[:2], data.targets[:2])
 
     def run(self, round: int) -> Record:
         """Do one round of local training and return its record."""
-        z = self.mixed()
-        nodes = self.mixer.active(round)
+        if self.timeline is None:
+            z, nodes = self.mixed(), self.mixer.active(round)
+        else:
+            z, nodes = self._begun(self.timeline.play(round))
         vacant = np.flatnonzero(nodes == VACANT)
         if len(vacant) and round > 1:
             rows = torch.from_numpy(vacant).to(z.device)
@@ -94,18 +102,36 @@ class Trainer:
         ]
         self._h, self._z = z, self._h
         self._round, self._is_mixed = round, False
-        transfers = self.mixer.transfers(round)
         return {
             "round": round,
             "learning_rate": rate,
             "active": len(nodes) - len(vacant),
             "train_loss": torch.cat(losses).mean().item() if losses else math.nan,
-            "transfers": transfers,
-            "bytes": transfers * self.model.layout.num_bytes,
+            **self._traffic(round),
         }
+
+    def _traffic(self, round: int) -> Record:
+        """Return what went over the wire: as it was on the clock, or what the plan asks for."""
+        if self._step is not None:
+            return clocked(self._step)
+        transfers = self.mixer.transfers(round)
+        return {"transfers": transfers, "bytes": transfers * self.model.layout.num_bytes}
+
+    def _begun(self, step: Step) -> tuple[Tensor, Ints]:
+        """Return the mixed models of a round on the clock, and who trains them."""
+        self._step = step
+        self.usage.add(step)
+        self.mixer.plan = step.plan
+        if self._round:
+            self.mixer.mix(self._h, self._round, self._z, step.missing)
+        return self._z, np.array(step.active, dtype=np.int64)
 
     def mixed(self) -> Tensor:
         """Return the mixed models after the latest round, (k, width)."""
+        if self._step is not None:  # what will be lost on the way to the next round is not known
+            z = self._z.clone()
+            self.mixer.mix(self._h, self._round, z, self._step.absent_rows)
+            return z
         if not self._is_mixed:
             self.mixer.mix(self._h, self._round, self._z)
             self._is_mixed = True

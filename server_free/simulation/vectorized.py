@@ -26,8 +26,10 @@ from ..plans import Plan
 from .batched import BatchedModel, Loss
 from .evaluation import Evaluator, Metric, checked_metrics, default_metrics
 from .history import Record, SimulationResult
+from .networks import Network
 from .node_data import ArrayOrTensor, NodeData
 from .optimizers import SGD, LearningRate
+from .timeline import Timeline
 from .trainer import Settings, Trainer
 
 __all__ = ["Planner", "simulate"]
@@ -63,6 +65,9 @@ def simulate(
     device: str | torch.device | None = None,
     chunk_nodes: int | None = None,
     progress: bool | None = None,
+    network: Network | None = None,
+    peer_timeout: float = 10.0,
+    replan_every: int | None = None,
 ) -> SimulationResult:
     """Train a model on all nodes of a decentralized network, in this process.
 
@@ -118,6 +123,15 @@ def simulate(
         bit for bit the same. By default chosen so that a chunk stays in cache.
     progress : bool, optional
         Whether to show a progress bar; by default when stderr is a terminal.
+    network : Network, optional
+        How fast the nodes compute and send, who is offline when, and what is lost on the way. The
+        history then has simulated seconds, the result what each node did, and what is late, lost
+        or offline is missing from the models as it would be in a deployment.
+    peer_timeout : float (default: 10.0)
+        Simulated seconds that others wait for a node that is offline or a transfer that broke off.
+    replan_every : int, optional
+        Rounds in a segment: before each the server learns who is online and plans with those.
+        Without it there is one segment.
 
     Returns
     -------
@@ -156,7 +170,11 @@ def simulate(
     plan = _plan(strategy, node_data.num_nodes, num_rounds)
     evaluator = _evaluator(batched, test_data, metrics)
     batched.check(node_data.inputs[:2], node_data.targets[:2])
-    training = Trainer(plan, batched, node_data, optimizer, settings)
+    timeline = None
+    if network is not None:
+        size = batched.layout.num_bytes
+        timeline = Timeline(network, plan, size, timeout_s=peer_timeout, replan_every=replan_every)
+    training = Trainer(plan, batched, node_data, optimizer, settings, timeline)
     history: list[Record] = []
     diverged_at = None
     with _bar(num_rounds, progress) as advance:
@@ -172,7 +190,10 @@ def simulate(
                 diverged_at = round
                 break
     models = batched.layout.compact(training.mixed())
-    return SimulationResult(history, models, batched.layout, plan, diverged_at, batched.model)
+    played = plan if timeline is None else timeline.plan
+    return SimulationResult(
+        history, models, batched.layout, played, diverged_at, batched.model, training.usage.nodes
+    )
 
 
 def _device(model: nn.Module, device: str | torch.device | None) -> torch.device:

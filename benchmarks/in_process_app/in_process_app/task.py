@@ -1,0 +1,145 @@
+"""The cases, and strategies that note what a round costs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg, Strategy
+
+from flwr_gossip.strategies import Gossip, Teleportation
+
+TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A model, by the sizes of its layers, and how it is trained."""
+
+    sizes: tuple[int, ...]
+    training: str
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights and biases."""
+        return sum((into + 1) * out for into, out in zip(self.sizes, self.sizes[1:], strict=False))
+
+
+CASES = {
+    "linear": Case((64, 10), "trivial"),
+    "mlp": Case((64, 256, 128, 10), "trivial"),
+    "mlp-torch": Case((64, 256, 128, 10), "torch"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a round cost, from its first message to the aggregate of its replies."""
+
+    updates: int
+    wall_s: float
+    cpu_s: float
+
+
+@dataclass
+class Watch:
+    """Notes the rounds of a strategy."""
+
+    rounds: list[Round] = field(default_factory=list)
+    began: tuple[float, float] = (0.0, 0.0)
+
+    def start(self) -> None:
+        """Begin a round."""
+        self.began = cpu_seconds(), time.perf_counter()
+
+    def stop(self, updates: int) -> None:
+        """End a round of so many updates."""
+        wall_s = time.perf_counter() - self.began[1]
+        self.rounds.append(Round(updates, wall_s, cpu_seconds() - self.began[0]))
+
+
+def cpu_seconds() -> float:
+    """Return the CPU seconds of this process and all that it started, as Linux counts them."""
+    stats = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            values = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        stats[int(path.parent.name)] = int(values[1]), sum(map(int, values[11:15]))
+    family = {os.getpid()}
+    while more := {pid for pid, (parent, _) in stats.items() if parent in family} - family:
+        family |= more
+    return sum(stats[pid][1] for pid in family) / os.sysconf("SC_CLK_TCK")
+
+
+class Timed(Strategy):
+    """Mixed into a strategy: its rounds are watched."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.watch = Watch()
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Begin a round."""
+        self.watch.start()
+        return super().configure_train(server_round, arrays, config, grid)  # type: ignore[safe-super]
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """End a round."""
+        received = list(replies)
+        result = super().aggregate_train(server_round, received)  # type: ignore[safe-super]
+        self.watch.stop(sum(not reply.has_error() for reply in received))
+        return result
+
+
+class TimedFedAvg(Timed, FedAvg):
+    """Flower's FedAvg."""
+
+
+class TimedGossip(Timed, Gossip):
+    """Gossip."""
+
+
+class TimedTeleportation(Timed, Teleportation):
+    """Teleportation."""
+
+
+def fedavg(num_nodes: int, sampled: int) -> Timed:
+    """Return FedAvg over ``sampled`` nodes a round, without evaluation."""
+    return TimedFedAvg(
+        fraction_train=sampled / num_nodes,
+        min_train_nodes=sampled,
+        min_available_nodes=num_nodes,
+        fraction_evaluate=0.0,
+    )
+
+
+def play(strategy: Timed, grid: Grid, case: str, rounds: int) -> list[Round]:
+    """Train a case and return what each round cost, without the first: it starts processes."""
+    chosen = CASES[case]
+    config = ConfigRecord({"training": chosen.training})
+    strategy.start(grid, initial(chosen), rounds + 1, timeout=TIMEOUT_S, train_config=config)
+    return strategy.watch.rounds[1:]
+
+
+def initial(case: Case) -> ArrayRecord:
+    """Return a random model under the names that torch's Sequential gives."""
+    draws = np.random.default_rng(0)
+    arrays = {}
+    for index, (into, out) in enumerate(zip(case.sizes, case.sizes[1:], strict=False)):
+        weight = draws.standard_normal((out, into), np.float32) / np.float32(into**0.5)
+        arrays[f"{2 * index}.weight"] = Array(weight)
+        arrays[f"{2 * index}.bias"] = Array(np.zeros(out, np.float32))
+    return ArrayRecord(arrays)
