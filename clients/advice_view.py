@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ..server_free.theory.advice import Recommendation
 from ..server_free.theory.predictions import Candidate
-from .topology_view import table
+from .topology_view import print_whole, table
 
 __all__ = ["advice_facts", "print_advice", "size_text"]
 
@@ -42,20 +42,18 @@ def print_advice(console: Console, found: Recommendation, top: int) -> None:
     nodes = f"{found.num_nodes} node{'s' * (found.num_nodes != 1)}"
     console.print(
         f"{nodes}, gamma {found.gamma:.4g}, heterogeneity {found.heterogeneity:g}: the candidates, "
-        "fastest first",
+        "best first",
         style="bold",
         highlight=False,
     )
     console.print()
     in_bytes = found.best.bytes_per_round is not None
     unit = "bytes" if in_bytes else "models"
-    shown = table(*_HEADERS, f"{unit} a node", f"{unit} a round", f"{unit} in all")
+    shown = table(*_HEADERS, f"{unit}\na node", f"{unit}\na round", f"{unit}\nin all")
     shown.columns[1].justify = "left"
-    for column in shown.columns[2:]:
-        column.no_wrap = False
     for one in found.candidates[:top]:
         shown.add_row(*map(Text, _cells(one)))
-    console.print(shown)
+    print_whole(console, shown)
     hidden = len(found.candidates) - top
     if hidden > 0:
         console.print(f"... and {hidden} more: --top {len(found.candidates)}", highlight=False)

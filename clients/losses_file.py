@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ..server_free.errors import PlanError
@@ -23,30 +24,39 @@ _HEADER = ["topology", "num_nodes", "loss"]
 
 @dataclass(frozen=True, slots=True)
 class MeasuredLosses:
-    """Final losses of complete graphs of several sizes, and of topologies over all nodes."""
+    """Final losses of complete graphs of several sizes, and of topologies over all nodes.
+
+    The mean where a CSV file has several runs of one.
+    """
 
     complete: dict[int, float]
     topologies: dict[str, float]
 
 
-def read_losses(path: Path) -> MeasuredLosses:
-    """Read measured losses.
+def read_losses(path: Path, num_nodes: int) -> MeasuredLosses:
+    """Read measured losses of training on ``num_nodes`` nodes.
 
     JSON is ``{"complete": {"2": LOSS, ...}, "topologies": {"ring": LOSS, ...}}``. CSV has the
     header ``topology,num_nodes,loss``; the rows of ``complete`` need the number of nodes, in the
-    others it may be empty. Raises ``PlanError`` in one line that names the file and the place.
+    others it is ``num_nodes`` or empty. Raises ``PlanError`` in one line that names the file and
+    the place.
     """
     text = _text(path)
     rows = _json_rows(path, text) if text.lstrip().startswith("{") else _csv_rows(path, text)
-    complete: dict[int, float] = {}
-    topologies: dict[str, float] = {}
+    complete: dict[int, list[float]] = {}
+    topologies: dict[str, list[float]] = {}
     for where, name, nodes, loss in rows:
         value = _loss(where, loss)
         if name == "complete":
-            complete[_nodes(where, nodes)] = value
-        else:
-            topologies[name] = value
-    return MeasuredLosses(complete, topologies)
+            complete.setdefault(_nodes(where, nodes), []).append(value)
+            continue
+        if nodes and _nodes(where, nodes) != num_nodes:
+            raise PlanError(f"{where}: {name} has {nodes} nodes, allowed are all {num_nodes}.")
+        topologies.setdefault(name, []).append(value)
+    return MeasuredLosses(
+        {nodes: fmean(runs) for nodes, runs in complete.items()},
+        {name: fmean(runs) for name, runs in topologies.items()},
+    )
 
 
 _Rows = Iterable[tuple[str, str, object, object]]

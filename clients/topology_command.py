@@ -147,6 +147,10 @@ def _show(options: TopologyOptions, spec: str) -> None:
             from_spec(spec, 4)  # a spec that is none is the first thing to say
         raise PlanError(f"say how many nodes {spec!r} has: --nodes N.")
     topology = from_spec(spec, num_nodes=nodes)
+    if options.plot is not None:
+        from ..server_free.theory.plots import check_drawable, draw_topology, save_picture
+
+        check_drawable(topology)
     gammas = sorted({*GAMMAS, *([] if options.gamma is None else [options.gamma])})
     known = facts(topology, gammas)
     if options.as_json:
@@ -154,8 +158,6 @@ def _show(options: TopologyOptions, spec: str) -> None:
     else:
         print_topology(_console(), topology, known)
     if options.plot is not None:
-        from ..server_free.theory.plots import draw_topology, save_picture
-
         gamma = DEFAULT_GAMMA if options.gamma is None else options.gamma
         save_picture(draw_topology(topology, gamma=gamma), options.plot)
         _say_written(options)
@@ -168,7 +170,7 @@ def _advise(options: TopologyOptions) -> None:
 
     if options.nodes is None:
         raise PlanError("say how many nodes there are: --nodes N.")
-    measured = None if options.losses is None else read_losses(options.losses)
+    measured = None if options.losses is None else read_losses(options.losses, options.nodes)
     found = recommend(
         options.nodes,
         gamma=options.gamma,

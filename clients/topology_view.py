@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -15,13 +16,14 @@ from ..server_free.theory.neighbors import effective_neighbors, noise_variance
 from ..server_free.theory.spectra import consensus_rate, spectral_gap
 from ..server_free.topologies import Topology
 
-__all__ = ["blocks", "facts", "print_topology", "table"]
+__all__ = ["blocks", "facts", "print_topology", "print_whole", "table"]
 
 T = TypeVar("T")
 
 MOST_BLOCKS = 40
 """Nodes up to which W is drawn; two characters an entry."""
 
+_ANY_WIDTH = 1000
 _MOST_LINES = 24
 _FEW_ROWS = 6
 _MOST_SENDERS = 6
@@ -76,9 +78,12 @@ def print_topology(console: Console, topology: Topology, known: dict[str, Any]) 
     """Print the facts, the first rows and, for few nodes, W itself."""
     nodes = f"{topology.num_nodes} node{'s' * (topology.num_nodes != 1)}"
     console.print(Text(f"{topology.spec}, {nodes}", style="bold"))
-    for part in (_summary, _neighbor_table, _row_table):
-        console.print(part(topology, known))
-        console.print()
+    print_whole(console, _summary(topology, known))
+    console.print()
+    print_whole(console, _neighbor_table(known))
+    console.print()
+    console.print(_row_table(topology, known))
+    console.print()
     if topology.num_nodes > MOST_BLOCKS:
         console.print(
             f"W has {topology.num_nodes} rows; it is drawn here up to {MOST_BLOCKS}, and in a "
@@ -86,6 +91,12 @@ def print_topology(console: Console, topology: Topology, known: dict[str, Any]) 
         )
         return
     console.print(_pictures(console, topology, len(known["rows"])))
+
+
+def print_whole(console: Console, shown: Table) -> None:
+    """Print a table in its full width: a narrower terminal breaks its lines and cuts nothing."""
+    shown.width = Measurement.get(console, console.options.update_width(_ANY_WIDTH), shown).maximum
+    console.print(shown, crop=False)
 
 
 def table(*names: str) -> Table:
@@ -120,7 +131,7 @@ def _summary(topology: Topology, known: dict[str, Any]) -> Table:
     return shown
 
 
-def _neighbor_table(_topology: Topology, known: dict[str, Any]) -> Table:
+def _neighbor_table(known: dict[str, Any]) -> Table:
     shown = table("effective neighbours, gamma")
     for entry in known["effective_neighbors"]:
         shown.add_column(f"{entry['gamma']:g}", justify="right", no_wrap=True)

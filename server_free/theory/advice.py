@@ -1,6 +1,9 @@
 """Which strategy and topology to take: candidates ranked by the rounds that theory predicts.
 
-What is predicted, and from which paper, is in :mod:`~.predictions`.
+What is predicted, and from which paper, is in :mod:`~.predictions`. What a round costs is the
+user's to say, by a limit: within it the fastest comes first. Without one the complete graph would
+win, which needs a round or two on quadratics; so what has more neighbours than an exponential graph
+comes last then, and traffic decides among those that are not much slower than the fastest.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ from math import isfinite
 from ..errors import PlanError
 from ..topologies import from_spec
 from .calibration import fit_gamma
-from .options import Budget, Excluded, Option, default_actives, options
+from .options import Budget, Excluded, Option, default_actives, options, usual_degree
 from .predictions import START, Candidate, Predictor
-from .reasons import notes_of, why
+from .reasons import notes_of, why, without_limit
 
 __all__ = ["Candidate", "Recommendation", "recommend"]
 
@@ -24,6 +27,8 @@ MOST_GAMMA = 1 - 1e-9
 TARGET = 1e-2
 TIE = 1.05
 """Candidates whose rounds are within this factor count as equally fast; traffic decides."""
+WIDE_TIE = 1.5
+"""The same factor where no limit was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,8 @@ class Recommendation:
     gamma, heterogeneity, target : float
         What the predictions were made with.
     candidates : tuple of Candidate
-        Within the budget; by rounds, among those within 5 % of the fastest by models a round.
+        Within the budget; by rounds, those within 5 % of the fastest by models in all. Without a
+        budget those within 50 %, and more than log2 n neighbours, if not named, come last.
     excluded : tuple of Excluded
         What the budget rules out, or what was left out, each with its reason.
     why : str
@@ -90,7 +96,7 @@ def recommend(
         How much the nodes' data differ: zeta^2 / sigma^2, the variance of their gradients over
         the nodes against that of the noise within a node. 0 is data that are alike.
     max_degree, max_bytes, model_bytes : int, optional
-        Budgets, see :class:`Budget`.
+        Budgets, see :class:`Budget`; what is done without one, at :class:`Recommendation`.
     num_active : iterable of int, optional
         The k to consider for Teleportation; by default powers of two up to n, and n.
     target : float (default: 1e-2)
@@ -105,6 +111,8 @@ def recommend(
         For values that cannot be, and where no candidate within the budget reaches the target.
     """
     _check(num_nodes, heterogeneity, target)
+    if isinstance(candidates, str):
+        raise PlanError(f"candidates is {candidates!r}, allowed is a list of specs.")
     budget = Budget(max_degree, max_bytes, model_bytes)
     decay, told = _gamma(num_nodes, gamma, complete_losses, losses)
     predictor = Predictor(num_nodes, decay, heterogeneity, target, model_bytes)
@@ -116,26 +124,38 @@ def recommend(
             found.append(judged)
         else:
             excluded.append(judged)
-    ranked = _ranked(found)
+    as_given = budget.is_limited or candidates is not None
+    usual = num_nodes if as_given else usual_degree(num_nodes)
+    tie = TIE if budget.is_limited else WIDE_TIE
+    ranked = _ranked(found, tie, usual)
     if not ranked or ranked[0].rounds is None:
         raise PlanError(_nothing(ranked, excluded))
-    reason = why(ranked, heterogeneity)
-    notes = (*told, *notes_of(ranked, excluded, heterogeneity, budget.is_limited))
+    reason = why(ranked, heterogeneity, usual)
+    assumed = [] if budget.is_limited else [without_limit(ranked, tie, usual)]
+    notes = (*told, *assumed, *notes_of(ranked, excluded, heterogeneity))
     return Recommendation(
         num_nodes, decay, heterogeneity, target, tuple(ranked), tuple(excluded), reason, notes
     )
 
 
-def _ranked(found: Iterable[Candidate]) -> list[Candidate]:
-    """Return the candidates by rounds; those as fast as the fastest left by traffic."""
+def _ranked(found: Sequence[Candidate], tie: float, usual_degree: int) -> list[Candidate]:
+    """Return the candidates, best first; those above the usual degree after the others."""
+    few = [c for c in found if c.degree <= usual_degree]
+    many = [c for c in found if c.degree > usual_degree]
+    never = [c for c in found if c.rounds is None]
+    return [*_by_rounds(few, tie), *_by_rounds(many, tie), *never]
+
+
+def _by_rounds(found: Iterable[Candidate], tie: float) -> list[Candidate]:
+    """Return those that get there by rounds; those as fast as the fastest left by traffic."""
     left = sorted((c for c in found if c.rounds is not None), key=lambda c: c.rounds or 0)
     ranked: list[Candidate] = []
     while left:
-        limit = (left[0].rounds or 0) * TIE
+        limit = (left[0].rounds or 0) * tie
         equal = [c for c in left if (c.rounds or 0) <= limit]
-        ranked += sorted(equal, key=lambda c: (c.models_per_round, c.rounds))
+        ranked += sorted(equal, key=lambda c: (c.total_models, c.rounds))
         left = left[len(equal) :]
-    return ranked + [c for c in found if c.rounds is None]
+    return ranked
 
 
 def _gamma(

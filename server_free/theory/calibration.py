@@ -152,8 +152,8 @@ def _lowest(squares: Callable[[float], float]) -> float:
     if max(values) - min(values) <= _SAME * max(max(values), 1e-300):
         raise PlanError(
             "losses do not determine gamma: they are equally likely at all of them. Give the loss "
-            "of a topology between 'alone' and 'complete', such as a ring, and complete graphs "
-            "whose losses differ."
+            "of a topology between 'alone' and 'complete', such as a ring, and of complete graphs "
+            "up to its number of nodes, whose losses differ."
         )
     best = step * int(np.argmin(values))
     found = minimize_scalar(

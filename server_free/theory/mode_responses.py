@@ -6,7 +6,7 @@ an early one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,22 +65,24 @@ class ModeResponse:
             bool((energies - np.abs(values) ** 2 > _ROUNDING).any()),
         )
 
-    def __call__(self, rounds: Counts, rates: Vector) -> tuple[Vector, Vector]:
-        """Return noise and drift, (R, L) each, exact up to rounding, in O(R L m + p L m)."""
-        noise, drift = np.zeros((2, len(rounds), len(rates)))
+    def noise(self, rounds: Counts, rates: Vector) -> Vector:
+        """Return the response to noise, (R, L), exact up to rounding, in O(R L m + p L m)."""
+        periods = _Periods.of(self.energies, np.square(1.0 - rates)[:, None])
+        return self._mean(periods.after, rounds, rates)
+
+    def drift(self, rounds: Counts, rates: Vector) -> Vector:
+        """Return the response to fixed differences, (R, L), as :meth:`noise`."""
+        keep = (1.0 - rates)[:, None]
+        if self.is_random:
+            return self._mean(lambda some: self._random_drift(some, keep), rounds, rates)
+        periods = _Periods.of(self.eigenvalues, keep)
+        return self._mean(lambda some: np.square(np.abs(periods.after(some))), rounds, rates)
+
+    def _mean(self, after: Callable[[Counts], Numbers], rounds: Counts, rates: Vector) -> Vector:
+        """Return eta^2 times the mean over the modes of ``after(rounds)``, some rounds at once."""
         at_once = max(1, _AT_ONCE // max(1, self.shares.size * len(rates)))
-        keep, squares = (1.0 - rates)[:, None], np.square(rates)
-        noises = _Periods.of(self.energies, keep**2)
-        drifts = _Periods.of(self.eigenvalues, keep)
-        for start in range(0, len(rounds), at_once):
-            some = slice(start, start + at_once)
-            noise[some] = (noises.after(rounds[some]) @ self.shares) * squares
-            if self.is_random:
-                moved = self._random_drift(rounds[some], keep)
-            else:
-                moved = np.square(np.abs(drifts.after(rounds[some])))
-            drift[some] = (moved @ self.shares) * squares
-        return noise, drift
+        parts = [rounds[start : start + at_once] for start in range(0, len(rounds), at_once)]
+        return np.concatenate([after(part) @ self.shares for part in parts]) * np.square(rates)
 
     def _random_drift(self, rounds: Counts, keep: Vector) -> Vector:
         """Return E |b_t|^2 of ``b_t = W_t (d b_{t-1} + u)`` for |u| = 1, independent W, (R, L, m).

@@ -116,10 +116,11 @@ class Problem:
 
     def errors(self, responds: Response, rounds: Counts, rates: Vector) -> Vector:
         """Return the expected squared error of a slot, (R, L), of rounds (R,) and rates (L,)."""
-        noise, drift = responds(rounds, rates)
-        fresh = self.sigma2 + self.spread * self.teleports
-        fixed = self.spread * (not self.teleports)
-        return self.mean_errors(rounds, rates) + fresh * noise + fixed * drift
+        mean = self.mean_errors(rounds, rates)
+        if self.teleports:
+            return mean + (self.sigma2 + self.spread) * responds.noise(rounds, rates)
+        noise, drift = responds.noise(rounds, rates), responds.drift(rounds, rates)
+        return mean + self.sigma2 * noise + self.spread * drift
 
     def moments(self, topology: Topology, learning_rate: float, num_rounds: int) -> Moments:
         """Return the moments of rounds 0..num_rounds."""

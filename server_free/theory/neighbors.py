@@ -157,7 +157,9 @@ def _spectrum(topology: Topology, mode: Mode, dense_limit: int) -> Variance | No
     matrix = topology.sparse(1).toarray()
     if mode == "worst":
         return NodeVariance.of(matrix)
-    return ModeVariance.of([np.linalg.eigvalsh(matrix) ** 2], "spectrum")
+    values = np.linalg.eigvalsh(matrix)
+    values[-1] = 1.0  # of the constant vector; its rounding would count for gamma near 1
+    return ModeVariance.of([values**2], "spectrum")
 
 
 def _lyapunov(topology: Topology, mode: Mode) -> Variance:

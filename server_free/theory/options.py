@@ -14,7 +14,16 @@ from typing import Literal
 from ..errors import PlanError
 from ..topologies import Topology, from_spec
 
-__all__ = ["LARGE", "Budget", "Excluded", "Option", "Strategy", "default_actives", "options"]
+__all__ = [
+    "LARGE",
+    "Budget",
+    "Excluded",
+    "Option",
+    "Strategy",
+    "default_actives",
+    "options",
+    "usual_degree",
+]
 
 Strategy = Literal["Gossip", "Teleportation"]
 
@@ -152,6 +161,14 @@ def default_actives(num_nodes: int) -> tuple[int, ...]:
     """Return the powers of two up to n, and n."""
     powers = [2**power for power in range(num_nodes.bit_length())]
     return tuple(sorted({*powers, num_nodes}))
+
+
+def usual_degree(num_nodes: int) -> int:
+    """Return log2 n, rounded up: the most neighbours where nobody says what a round may cost.
+
+    So many has the exponential graph, nearly as good as all (Ying et al. 2021, arXiv:2110.13363).
+    """
+    return (num_nodes - 1).bit_length()
 
 
 def options(

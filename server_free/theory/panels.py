@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,6 +75,7 @@ def _draw_lines(
     """Draw edges that go both ways; those around a torus as a stub at each end."""
     from matplotlib.collections import LineCollection
 
+    bent = _on_circle(points)
     stub = 0.5 * _spacing(points)
     lines = []
     for a, b in mutual:
@@ -82,7 +84,7 @@ def _draw_lines(
             lines += [np.array([points[a], points[a] + stub * away])]
             lines += [np.array([points[b], points[b] - stub * away])]
         else:
-            lines.append(_path(points, a, b))
+            lines.append(_path(points, a, b, bent))
     width = _width(len(lines))
     axes.add_collection(LineCollection(lines, colors=color, linewidths=width, zorder=1))
 
@@ -93,7 +95,8 @@ def _draw_arrows(
     """Draw edges that go one way, with a head at the receiver unless there are too many."""
     from matplotlib.collections import LineCollection, PolyCollection
 
-    paths = [_path(points, sender, receiver) for sender, receiver in single]
+    bent = _on_circle(points)
+    paths = [_path(points, sender, receiver, bent) for sender, receiver in single]
     width = _width(2 * len(paths))
     axes.add_collection(LineCollection(paths, colors=color, linewidths=width, zorder=1))
     if len(single) <= _MOST_ARROWS:
@@ -101,20 +104,29 @@ def _draw_arrows(
         axes.add_collection(PolyCollection(heads, facecolors=color, edgecolors="none", zorder=2))
 
 
-def _path(points: Points, sender: int, receiver: int) -> Points:
+def _on_circle(points: Points) -> bool:
+    return bool(np.allclose(np.hypot(*points.T), 1.0))
+
+
+def _path(points: Points, sender: int, receiver: int, on_circle: bool) -> Points:
     """Return the line of an edge; bent to the middle where nodes are on a circle, not adjacent.
 
     A straight line between near nodes on a circle would run under the nodes between them.
     """
     ends = points[[sender, receiver]]
     hops = abs(sender - receiver)
-    on_circle = bool(np.allclose(np.hypot(*points.T), 1.0))
     if not on_circle or min(hops, len(points) - hops) <= 1:
         return ends
-    control = 0.5 * ends.mean(axis=0)
-    t = np.linspace(0.0, 1.0, 15)[:, None]
-    bent: Points = (1 - t) ** 2 * ends[0] + 2 * t * (1 - t) * control + t**2 * ends[1]
+    bent: Points = _bend() @ ends
     return bent
+
+
+@cache
+def _bend() -> Points:
+    """Return the shares of both ends in 15 points of an arc that is drawn to the middle."""
+    t = np.linspace(0.0, 1.0, 15)[:, None]
+    drawn = t * (1 - t) / 2  # a quadratic Bezier curve; its control point is a quarter of each end
+    return np.hstack([(1 - t) ** 2 + drawn, t**2 + drawn])
 
 
 def _head(path: Points, radius: float) -> Points:

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Curve", "check_picture", "draw_curves", "draw_topology", "save_picture"]
+__all__ = [
+    "Curve",
+    "check_drawable",
+    "check_picture",
+    "draw_curves",
+    "draw_topology",
+    "save_picture",
+]
 
 Curve = tuple[str, Topology]
 """A label and the topology whose effective neighbours are drawn under it."""
@@ -53,6 +60,15 @@ def check_picture(path: Path) -> None:
     _import_matplotlib()
 
 
+def check_drawable(topology: Topology) -> None:
+    """Raise ``PlanError`` if the topology has too many nodes for a picture."""
+    if topology.num_nodes > MOST_NODES:
+        raise PlanError(
+            f"{topology.spec} has {topology.num_nodes} nodes; a picture is drawn up to "
+            f"{MOST_NODES}."
+        )
+
+
 def save_picture(figure: Figure, path: Path) -> None:
     """Write the figure to ``path``, whole or not at all; the suffix says the format."""
     check_picture(path)
@@ -77,11 +93,7 @@ def draw_topology(topology: Topology, *, gamma: float = 0.95) -> Figure:
     gamma : float (default: 0.95)
         The one that is marked on the curve, at least 0 and below 1.
     """
-    if topology.num_nodes > MOST_NODES:
-        raise PlanError(
-            f"{topology.spec} has {topology.num_nodes} nodes; a picture is drawn up to "
-            f"{MOST_NODES}."
-        )
+    check_drawable(topology)
     shown = min(topology.period or 1, MOST_PHASES)
     bands = 1 if shown <= 4 else 2
     across = -(-shown // bands)

@@ -7,6 +7,7 @@ which are computed once and serve every learning rate and round.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,30 +63,37 @@ class ProductResponse:
             topology.spec, [gram for gram, _ in found], num_rounds if is_whole else most
         )
 
-    def __call__(self, rounds: Counts, rates: Vector) -> tuple[Vector, Vector]:
-        """Return noise and drift, (R, L) each, in O(D^2 L) for each of the first rounds."""
+    def noise(self, rounds: Counts, rates: Vector) -> Vector:
+        """Return the response to noise, (R, L), in O(D L) for each of the first rounds."""
+        return self._each(rounds, rates, lambda gram, powers: powers**2 @ gram.diagonal())
+
+    def drift(self, rounds: Counts, rates: Vector) -> Vector:
+        """Return the response to fixed differences, (R, L), in O(D^2 L) for each as above."""
+        return self._each(
+            rounds, rates, lambda gram, powers: np.einsum("lj,lj->l", powers @ gram, powers)
+        )
+
+    def _each(
+        self, rounds: Counts, rates: Vector, form: Callable[[Vector, Vector], Vector]
+    ) -> Vector:
+        """Return eta^2 times a form of the Gram matrix that each round sees, (R, L)."""
         if len(rounds) and int(rounds.max()) > self.num_rounds:
             raise PlanError(
                 f"topology {self.spec!r} mixes slowly and has neither a closed form nor a single "
                 f"symmetric W: its errors are known for up to {self.num_rounds} rounds, not "
                 f"{rounds.max()}. Ask for fewer rounds, or simulate it."
             )
-        keep = 1.0 - rates
         kinds = [self._kind(int(t)) for t in rounds]
-        known = {kind: self._at(*kind, keep) for kind in set(kinds)}
-        noise, drift = np.stack([known[kind] for kind in kinds], axis=1)
-        return noise * rates**2, drift * rates**2
+        known = {}
+        for phase, count in set(kinds):
+            powers = (1.0 - rates)[:, None] ** np.arange(count)
+            known[phase, count] = form(self.grams[phase][:count, :count], powers)
+        return np.stack([known[kind] for kind in kinds]) * np.square(rates)
 
     def _kind(self, round: int) -> tuple[int, int]:
         """Return the phase of a round and how many products count: all that the response sees."""
         phase = (round - 1) % len(self.grams)
         return phase, min(round, len(self.grams[phase]))
-
-    def _at(self, phase: int, num_products: int, keep: Vector) -> Vector:
-        gram = self.grams[phase][:num_products, :num_products]
-        powers = keep[:, None] ** np.arange(num_products)
-        drift = np.einsum("lj,lj->l", powers @ gram, powers)
-        return np.stack([powers**2 @ gram.diagonal(), drift])
 
 
 def _probes(num_slots: int) -> Vector:

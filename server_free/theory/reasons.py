@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from .options import Excluded
 from .predictions import Candidate
 
-__all__ = ["notes_of", "why"]
+__all__ = ["notes_of", "why", "without_limit"]
 
 _QUADRATICS = (
     "Rounds are those of quadratics: they rank the candidates and do not foretell the rounds of "
@@ -17,38 +18,34 @@ _CLOCK = (
     "With data that are alike Gossip can be faster by the clock: a node goes on from its own "
     "model, while in Teleportation models travel to other nodes each round."
 )
-_NO_LIMIT = (
-    "No limit was given, so traffic counts only between the equally fast; limit the degree or "
-    "the bytes that a node may receive a round."
-)
 
 
-def why(ranked: Sequence[Candidate], heterogeneity: float) -> str:
+def why(ranked: Sequence[Candidate], heterogeneity: float, usual_degree: int) -> str:
     """Return one or two sentences on the first candidate."""
-    best = ranked[0]
-    fewest = min(one.rounds for one in ranked if one.rounds is not None)
-    place = "the fewest" if best.rounds == fewest else f"within 5 % of the fewest, {fewest}"
+    best, most = ranked[0], max(ranked[0].degree, usual_degree)
+    fewest = min(one.rounds for one in ranked if one.rounds is not None and one.degree <= most)
+    above = (best.rounds or 0) / fewest - 1
+    place = (
+        f"{above:.0%} above the fewest, with the least traffic near it" if above else "the fewest"
+    )
     first = f"{best.code} needs about {_rounds(best)}, {place}"
     rival = next((one for one in ranked if one.strategy != best.strategy), None)
     if rival is not None and rival.rounds is not None:
         first += f"; the best {rival.strategy}, {_over(rival)}, about {rival.rounds:,}"
-    return f"{first}. {_reason(best, heterogeneity)}"
+    return f"{first}. {_reason(best, rival, heterogeneity)}"
 
 
 def notes_of(
     ranked: Sequence[Candidate],
     excluded: Sequence[Excluded],
     heterogeneity: float,
-    is_limited: bool,
 ) -> list[str]:
     """Return what was assumed or left out, and what the numbers do not say."""
     best = ranked[0]
     notes = [_QUADRATICS]
     if heterogeneity == 0.0 or best.strategy == "Teleportation":
         notes.append(_CLOCK)
-    if not is_limited:
-        notes.append(_NO_LIMIT)
-    least = min(ranked, key=lambda one: float("inf") if one.rounds is None else _total(one))
+    least = min(ranked, key=_total)
     if _total(least) < _total(best):
         notes.append(
             f"Least traffic in all: {least.code}, {_total(least):,.0f} models in about "
@@ -63,13 +60,32 @@ def notes_of(
     return notes
 
 
-def _reason(best: Candidate, heterogeneity: float) -> str:
+def without_limit(ranked: Sequence[Candidate], tie: float, usual_degree: int) -> str:
+    """Return how candidates are ranked where no limit was given."""
+    told = (
+        f"No limit was given, so of what takes up to {tie:g} times the fewest rounds the least "
+        "traffic comes first; with a limit on the neighbours or the bytes a round, the fastest."
+    )
+    many = [one for one in ranked if one.degree > usual_degree and one.rounds is not None]
+    if many and ranked[0] not in many:
+        fastest = min(many, key=lambda one: one.rounds or 0)
+        told += (
+            f" More than {usual_degree} neighbours (log2 of the nodes) come last; the fastest of "
+            f"these, {fastest.code}, needs about {_rounds(fastest)} and {fastest.models_received} "
+            "models a node in each."
+        )
+    return told
+
+
+def _reason(best: Candidate, rival: Candidate | None, heterogeneity: float) -> str:
     neighbors = (
         f"It has {best.effective_neighbors:.3g} effective neighbours, which allow "
         f"{best.learning_rate_multiplier:.3g} times the learning rate of training alone"
     )
     if best.strategy == "Gossip" and best.num_active == 1:
         return "One node has nobody to exchange models with."
+    if rival is not None and (rival.rounds or inf) <= (best.rounds or 0):
+        return f"In all {_total(best):,.0f} models are received, against {_total(rival):,.0f}."
     if heterogeneity == 0.0 and best.strategy == "Gossip":
         return f"{neighbors}."
     if heterogeneity == 0.0:
@@ -94,4 +110,4 @@ def _over(one: Candidate) -> str:
 
 
 def _total(one: Candidate) -> float:
-    return float("inf") if one.total_models is None else one.total_models
+    return inf if one.total_models is None else one.total_models

@@ -39,11 +39,11 @@ _DENSE = 4_096
 class Response(Protocol):
     """Mean squared distance to the slots' mean, by input of variance 1, round and rate."""
 
-    def __call__(self, rounds: Counts, rates: Vector) -> tuple[Vector, Vector]:
-        """Return noise (2) and drift (3), (R, L) each, after ``rounds`` (R,) at ``rates`` (L,).
+    def noise(self, rounds: Counts, rates: Vector) -> Vector:
+        """Return (2), (R, L), after ``rounds`` (R,), 0 or more, at ``rates`` (L,) within (0, 2)."""
 
-        Rounds are 0 or more; learning rates lie between 0 and 2, both excluded.
-        """
+    def drift(self, rounds: Counts, rates: Vector) -> Vector:
+        """Return (3), (R, L), as :meth:`noise`."""
 
 
 def response(topology: Topology, num_rounds: int) -> Response:

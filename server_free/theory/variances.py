@@ -156,6 +156,7 @@ class NodeVariance:
         from scipy.linalg import eigh
 
         values, vectors = eigh(matrix)
+        values[-1] = 1.0  # of the constant vector; its rounding would count for gamma near 1
         return NodeVariance(np.minimum(values**2, 1.0), np.square(vectors))
 
     @property

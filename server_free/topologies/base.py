@@ -164,20 +164,20 @@ def undirected(
     neighbors: Callable[[int], Iterable[int]],
     max_degree: int,
     modes: Callable[[], Modes] | None = None,
+    degree_of: Callable[[int], int] | None = None,
 ) -> Topology:
     """Make a static topology with Metropolis-Hastings weights from symmetric neighbours.
 
     ``W[i, j] = 1 / (1 + max(deg_i, deg_j))`` for neighbours, the rest on the diagonal,
-    which makes W symmetric and doubly stochastic (Xiao & Boyd, 2004).
+    which makes W symmetric and doubly stochastic (Xiao & Boyd, 2004). A row asks for the degrees
+    of all its neighbours: where these are many, ``degree_of`` says them without counting.
     """
 
     def others(node: int) -> frozenset[int]:
         return frozenset(neighbors(node)) - {node}
 
     # Kept, since a node of low degree may have neighbours of high degree: a star's centre.
-    @cache
-    def degree(node: int) -> int:
-        return len(others(node))
+    degree = degree_of or cache(lambda node: len(others(node)))
 
     def row(node: int, _phase: int) -> Row:
         mine = others(node)
@@ -259,6 +259,7 @@ def circulant(spec: str, num_nodes: int, phases: Sequence[Mapping[int, float]]) 
     phases : sequence of {shift: weight}
         One entry a phase; weights non-negative with sum 1.
     """
+    check_num_nodes(spec, num_nodes)
     return cayley(spec, (num_nodes,), [{(s,): w for s, w in shifts.items()} for shifts in phases])
 
 

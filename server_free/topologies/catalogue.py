@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from ..errors import PlanError
-from .base import Modes, Shift, Topology, cayley, check_num_nodes, circulant, undirected
+from .base import Modes, Row, Shift, Topology, cayley, check_num_nodes, circulant, undirected
 
 __all__ = [
     "alone",
@@ -45,6 +45,7 @@ def directed_ring(num_nodes: int) -> Topology:
 
 def chain(num_nodes: int) -> Topology:
     """Return the path 0 - 1 - ... - n-1; degree 2, 1 at the ends."""
+    check_num_nodes("chain", num_nodes)
 
     def modes() -> Modes:
         # Weight 1/3 to each neighbour (1/2 for two nodes) and the rest kept: a reflecting walk.
@@ -63,6 +64,7 @@ def chain(num_nodes: int) -> Topology:
 
 def star(num_nodes: int) -> Topology:
     """Return the star with centre 0; degree n-1 there and 1 elsewhere."""
+    check_num_nodes("star", num_nodes)
 
     def modes() -> Modes:
         # W = I - L / n with the Laplacian's eigenvalues 0, 1 (n - 2 times) and n.
@@ -80,6 +82,7 @@ def star(num_nodes: int) -> Topology:
 
 def binary_tree(num_nodes: int) -> Topology:
     """Return the binary tree in heap order: node i's parent is (i - 1) // 2; degree 3 inside."""
+    check_num_nodes("binary-tree", num_nodes)
 
     def neighbors(node: int) -> list[int]:
         around = [2 * node + 1, 2 * node + 2, *([(node - 1) // 2] if node else [])]
@@ -94,20 +97,28 @@ def two_cliques(num_nodes: int) -> Topology:
 
     The first has floor(n / 2) nodes; its last node has the edge to the other's first.
     """
+    check_num_nodes("two-cliques", num_nodes)
     half = num_nodes // 2
+    bridge = {half - 1: [half], half: [half - 1]} if half else {}
 
     def neighbors(node: int) -> list[int]:
         own = range(half) if node < half else range(half, num_nodes)
-        bridge = {half - 1: [half], half: [half - 1]} if half else {}
         return [other for other in [*own, *bridge.get(node, [])] if other != node]
 
-    return undirected("two-cliques", num_nodes, neighbors, num_nodes - half if half else 0)
+    def degree(node: int) -> int:
+        return (half if node < half else num_nodes - half) - 1 + (node in bridge)
+
+    most = num_nodes - half if half else 0
+    return undirected("two-cliques", num_nodes, neighbors, most, degree_of=degree)
 
 
 def complete(num_nodes: int) -> Topology:
     """Return W = 11^T / n: every round averages all nodes; degree n-1."""
     check_num_nodes("complete", num_nodes)
-    row = dict.fromkeys(range(num_nodes), 1.0 / num_nodes)
+
+    @cache
+    def row() -> Row:
+        return dict.fromkeys(range(num_nodes), 1.0 / num_nodes)
 
     @cache
     def modes(_phase: int) -> Modes:
@@ -117,7 +128,7 @@ def complete(num_nodes: int) -> Topology:
         "complete",
         num_nodes,
         1,
-        lambda node, _phase: row,
+        lambda node, _phase: row(),
         lambda node, _phase: (other for other in range(num_nodes) if other != node),
         num_nodes - 1,
         symmetric=True,
@@ -177,6 +188,7 @@ def exponential(num_nodes: int) -> Topology:
 
     Degree ceil(log2 n), equal weights; directed (Ying et al., 2021, arXiv:2110.13363).
     """
+    check_num_nodes("exponential", num_nodes)
     hops = [2**j for j in range(_num_doublings(num_nodes))]
     return circulant("exponential", num_nodes, [dict.fromkeys([0, *hops], 1.0 / (1 + len(hops)))])
 
@@ -187,6 +199,7 @@ def one_peer_exponential(num_nodes: int) -> Topology:
     Degree 1, period max(1, ceil(log2 n)), any n; for a power of two one period is the
     exact average (Ying et al., 2021, arXiv:2110.13363). Directed.
     """
+    check_num_nodes("one-peer-exponential", num_nodes)
     halves = [{0: 0.5, 2**p: 0.5} for p in range(_num_doublings(num_nodes))]
     return circulant("one-peer-exponential", num_nodes, halves or [{0: 1.0}])
 
@@ -198,8 +211,8 @@ def _num_doublings(num_nodes: int) -> int:
 
 def _sides_spec(form: str, rows: int, columns: int) -> str:
     spec = f"{form}:{rows}x{columns}"
-    if rows < 1 or columns < 1:
-        raise PlanError(f"{spec}: both sides must be 1 or more.")
+    if not all(type(side) is int and side >= 1 for side in (rows, columns)):
+        raise PlanError(f"{spec}: both sides must be whole numbers, 1 or more.")
     return spec
 
 

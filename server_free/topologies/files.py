@@ -40,8 +40,6 @@ def from_edge_file(path: str | os.PathLike[str], num_nodes: int) -> Topology:
         raise PlanError(f"edges: path is {path!r}, allowed is the path of a text file.")
     name = os.fsdecode(path)
     spec = f"edges:{name}"
-    if isinstance(num_nodes, bool):
-        raise PlanError(f"{spec}: num_nodes is {num_nodes}, allowed is a whole number from 1.")
     check_num_nodes(spec, num_nodes)
     neighbors: list[set[int]] = [set() for _ in range(num_nodes)]
     for number, line in enumerate(_lines(name), start=1):

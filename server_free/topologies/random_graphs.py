@@ -17,7 +17,7 @@ import numpy as np
 
 from ..draws import check_seed, words
 from ..errors import PlanError
-from .base import Modes, Row, Topology, check_num_nodes, undirected
+from .base import Modes, Row, Topology, undirected
 from .edge_draws import Ints, independent, neighbor_lists, regular, rewired
 from .explicit import parts
 
@@ -177,11 +177,9 @@ def _spec(form: str, seed: int, *arguments: object) -> str:
 
 
 def _check_nodes(spec: str, num_nodes: int, least: int, why: str = "") -> None:
-    if not isinstance(num_nodes, bool):
-        check_num_nodes(spec, num_nodes)
-    if isinstance(num_nodes, bool) or num_nodes < least:
+    if not _is_whole(num_nodes) or num_nodes < least:
         raise PlanError(
-            f"{spec}: num_nodes is {num_nodes}, allowed is a whole number from {least}{why}."
+            f"{spec}: num_nodes is {num_nodes!r}, allowed is a whole number from {least}{why}."
         )
 
 

@@ -16,7 +16,7 @@ from matplotlib.image import imread
 from rich.console import Console
 from typer.testing import CliRunner
 
-from flwr_gossip.clients.advice_view import size_text
+from flwr_gossip.clients.advice_view import print_advice, size_text
 from flwr_gossip.clients.cli import app
 from flwr_gossip.clients.losses_file import EXAMPLE, read_losses
 from flwr_gossip.clients.topology_view import blocks, facts, print_topology
@@ -121,7 +121,8 @@ def test_bytes_are_shown_where_the_size_of_a_model_is_known() -> None:
     one = recommend(16, max_degree=1, model_bytes=4 * 10**6, num_active=[8]).best
     assert one.bytes_per_round is not None
     assert f"{size_text(one.bytes_per_round)} " in printed
-    assert "bytes a" in printed
+    assert re.search(r"rounds +a node +a round +in all\n", printed)
+    assert re.search(r"^ +bytes +bytes +bytes\n", printed, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,8 @@ def test_gamma_is_fitted_to_a_file_of_losses(tmp_path: Path) -> None:
     content = measured_losses()
     (tmp_path / "losses.json").write_text(json.dumps(content))
     rows = [f"complete,{n},{loss}" for n, loss in content["complete"].items()]
-    rows += [f"ring,,{content['topologies']['ring']}"]
+    ring = content["topologies"]["ring"]
+    rows += [f"ring,,{ring - 0.1}", f"ring,16,{ring + 0.1}"]  # two runs, whose mean counts
     (tmp_path / "losses.csv").write_text("\n".join(["topology,num_nodes,loss", *rows]))
     for name in ("losses.json", "losses.csv"):
         found = run_json("--nodes", "16", "--losses", str(tmp_path / name), "--active", "4")
@@ -167,7 +169,7 @@ def test_gamma_is_fitted_to_a_file_of_losses(tmp_path: Path) -> None:
 
 def test_the_example_of_a_file_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "a").write_text(EXAMPLE)
-    found = read_losses(tmp_path / "a")
+    found = read_losses(tmp_path / "a", 8)
     assert found.complete == {2: 0.52, 4: 0.40, 8: 0.33}
     assert found.topologies == {"ring": 0.37}
 
@@ -188,6 +190,7 @@ def test_the_example_of_a_file_can_be_read(tmp_path: Path) -> None:
         ("a,b\n1,2\n", "CSV with the header topology,num_nodes,loss"),
         ("topology,num_nodes,loss\ncomplete,,1\n", "line 2: the number of nodes is ''"),
         ("topology,num_nodes,loss\nring,8,\n", "line 2: the loss is ''"),
+        ("topology,num_nodes,loss\nring,16,1\n", "line 2: ring has 16 nodes, allowed are all 8"),
         ("topology,num_nodes,loss\nring\n", "line 2: the loss is None"),
         (b"\xff\xfe", "is not text"),
     ],
@@ -290,9 +293,24 @@ def test_the_pictures_of_w_fit_the_width() -> None:
             print_topology(console, topology, facts(topology, [0.9]))
         lines = captured.get().splitlines()
         first = next(i for i, line in enumerate(lines) if line.startswith("W, round 1"))
-        assert all(len(line) <= width for line in lines)
+        assert all(len(line) <= width for line in lines[first:])
         assert lines[first].count("W, round") == (width + 3) // 35
         assert lines[first + 1].startswith("████")
+
+
+def test_a_narrow_terminal_cuts_no_number() -> None:
+    topology, found = topologies.ring(8), recommend(8, model_bytes=4 * 10**6)
+    shown = {}
+    for width in (20, 60, 150):
+        console = Console(width=width)
+        with console.capture() as captured:
+            print_topology(console, topology, facts(topology, [0.5, 0.9, 0.99]))
+            print_advice(console, found, 5)
+        lines = captured.get().splitlines()
+        shown[width] = [line for line in lines if re.search(r"mean over|^Gossip +\S+ +8 ", line)]
+        assert not any("\u2026" in line for line in shown[width])
+    assert len(shown[150]) > 2
+    assert shown[20] == shown[60] == shown[150]
 
 
 # ----- pictures
@@ -361,6 +379,7 @@ def test_without_matplotlib_the_command_says_what_to_install(
         (["ring", "--nodes", "4", "--active", "2"], "--active is for choosing"),
         (["--nodes", "4", "--plot", "a.gif"], "ends in one of .pdf, .png, .svg"),
         (["--nodes", "4", "--plot", "/no/a.png"], "there is no folder /no"),
+        (["ring", "--nodes", "1025", "--plot", "a.png"], "a picture is drawn up to 1024"),
         (["--nodes", "8", "--model-bytes", "9", "--max-bytes", "1"], "reaches the target; allow"),
     ],
 )
@@ -386,4 +405,4 @@ print([name for name in heavy if name in sys.modules])
 def test_a_large_file_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * ((1 << 20) + 1))
     with pytest.raises(PlanError, match="is too large"):
-        read_losses(tmp_path / "a")
+        read_losses(tmp_path / "a", 8)

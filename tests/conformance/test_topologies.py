@@ -425,6 +425,26 @@ def test_a_sparse_row_needs_no_memory_for_all_nodes(form: str) -> None:
     assert peak - before < n  # bytes: less than one for each node
 
 
+@pytest.mark.parametrize("spec", ["complete", "star", "two-cliques"])
+def test_a_dense_row_costs_no_more_than_its_length(spec: str) -> None:
+    topology = from_spec(spec, num_nodes=50_000)  # n^2 steps would take minutes
+    row = topology.weights(0, 1)
+    assert len(row) == topology.degree(0, 1) + 1 >= 25_000
+    np.testing.assert_allclose(sum(row.values()), 1, atol=1e-9)
+    from_spec(spec, num_nodes=10**12)  # whose rows nobody asks for
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+@pytest.mark.parametrize("n", ["8", None, 9.5, True])
+def test_a_number_of_nodes_that_is_none_is_refused(form: str, n: object) -> None:
+    name, colon, arguments = form.partition(":")
+    spec = f"{name}:2,0.5" if "," in arguments else f"{name}:1" if colon else name
+    if "RxC" in form:
+        spec = f"{name}:2x4"
+    with pytest.raises(PlanError, match=f"num_nodes is {n}|num_nodes is '{n}'"):
+        from_spec(spec, num_nodes=n)  # type: ignore[arg-type]
+
+
 @every_form
 @pytest.mark.parametrize("n", [1, 2])
 def test_one_and_two_nodes_work_or_are_refused_with_a_reason(form: str, n: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 from flwr_gossip.server_free import topologies
 from flwr_gossip.server_free.errors import PlanError
 from flwr_gossip.server_free.schedules import AllActive
-from flwr_gossip.server_free.theory.advice import TIE, Recommendation, recommend
+from flwr_gossip.server_free.theory.advice import TIE, WIDE_TIE, Recommendation, recommend
 from flwr_gossip.server_free.theory.neighbors import effective_neighbors
 from flwr_gossip.server_free.theory.predictions import Candidate
 from flwr_gossip.strategies import Gossip, Teleportation
@@ -108,22 +108,67 @@ def test_degrees_that_change_are_averaged_over_the_period() -> None:
     assert 0 < found.best.models_per_round < 25
 
 
+def assert_in_order(candidates: list[Candidate], tie: float) -> None:
+    """Compare with the order by rounds, and among those as fast by traffic; never comes last."""
+    rest = [c for c in candidates if c.rounds is not None]
+    assert candidates[: len(rest)] == rest
+    while rest:
+        limit = tie * min(c.rounds for c in rest if c.rounds is not None)
+        equal = [c for c in rest if c.rounds is not None and c.rounds <= limit]
+        assert rest[: len(equal)] == equal
+        traffic = [c.total_models for c in equal]
+        assert traffic == sorted(traffic)  # type: ignore[type-var]
+        rest = rest[len(equal) :]
+
+
 @pytest.mark.parametrize("num_nodes", [1, 2, 3, 7, 16, 31, 36])
 @pytest.mark.parametrize("heterogeneity", [0.0, 1.0])
-def test_the_order_is_by_rounds_and_among_equals_by_traffic(
+def test_within_a_limit_the_order_is_by_rounds_and_among_equals_by_traffic(
+    num_nodes: int, heterogeneity: float
+) -> None:
+    found = recommend(num_nodes, heterogeneity=heterogeneity, max_degree=num_nodes)
+    assert_in_order(list(found.candidates), TIE)
+
+
+@pytest.mark.parametrize("num_nodes", [1, 2, 3, 7, 31, 100])
+@pytest.mark.parametrize("heterogeneity", [0.0, 1.0])
+def test_without_a_limit_few_rounds_are_not_bought_with_many_neighbours(
     num_nodes: int, heterogeneity: float
 ) -> None:
     found = recommend(num_nodes, heterogeneity=heterogeneity)
+    usual = ceil(log(num_nodes, 2) - 1e-9)
     reached = [c for c in found.candidates if c.rounds is not None]
-    assert list(found.candidates[: len(reached)]) == reached
-    rest = reached
-    while rest:
-        limit = TIE * min(c.rounds for c in rest if c.rounds is not None)
-        equal = [c for c in rest if c.rounds is not None and c.rounds <= limit]
-        assert rest[: len(equal)] == equal
-        traffic = [c.models_per_round for c in equal]
-        assert traffic == sorted(traffic)
-        rest = rest[len(equal) :]
+    few = [c for c in reached if c.degree <= usual]
+    assert [*few, *(c for c in reached if c.degree > usual)] == reached
+    assert_in_order(few, WIDE_TIE)
+    assert_in_order(reached[len(few) :], WIDE_TIE)
+    fewest = min(c.rounds for c in few if c.rounds is not None)
+    assert found.best.rounds is not None and found.best.rounds <= 1.5 * fewest
+    (note,) = (note for note in found.notes if "No limit was given" in note)
+    assert (f"More than {usual} neighbours" in note) == (len(few) < len(reached))
+
+
+def test_what_more_neighbours_would_bring_is_said() -> None:
+    found = recommend(100)
+    assert found.best.models_received <= 7 + 1
+    (note,) = (note for note in found.notes if "No limit was given" in note)
+    assert 'Gossip(topology="complete"), needs about 1 round and 99 models a node' in note
+    assert "% above the fewest, with the least traffic near it" in found.why
+    assert recommend(100, max_degree=99).best.code == 'Gossip(topology="complete")'
+
+
+def test_named_topologies_may_have_any_number_of_neighbours() -> None:
+    specs = ["star", "complete", "directed-ring"]
+    found = recommend(32, num_active=[], candidates=specs)
+    assert found.best.spec == "complete"
+    assert not any("neighbours (log2" in note for note in found.notes)
+
+
+def test_many_neighbours_come_first_where_few_do_not_get_there() -> None:
+    found = recommend(8, heterogeneity=1e9)
+    assert found.best.spec == "complete"
+    assert {c.rounds for c in found.candidates if c.degree < 7} == {None}
+    assert not any("come last" in note for note in found.notes)
 
 
 def test_no_candidate_is_there_twice() -> None:
@@ -235,6 +280,17 @@ def test_the_reason_names_the_best_and_its_rival() -> None:
     assert "The nodes' data differ" in found.why
 
 
+def test_traffic_is_the_reason_where_the_rival_is_as_fast() -> None:
+    found = recommend(100)
+    rival = next(c for c in found.candidates if c.strategy != found.best.strategy)
+    assert rival.rounds is not None and found.best.rounds is not None
+    assert rival.rounds <= found.best.rounds
+    totals = (
+        f"{found.best.total_models:,.0f} models are received, against {rival.total_models:,.0f}"
+    )
+    assert totals in found.why
+
+
 def test_the_least_traffic_is_named_where_it_is_another() -> None:
     found = recommend(32, max_degree=2)
     least = min((c for c in found.candidates if c.total_models), key=lambda c: c.total_models or 0)
@@ -279,6 +335,7 @@ def test_a_topology_too_large_for_the_theory_is_left_out_with_its_reason() -> No
         ({"num_active": [0]}, "num_active has 0"),
         ({"complete_losses": {1: 1.0, 8: 0.5}}, "complete_losses and losses, both"),
         ({"candidates": ["rong"]}, "topology 'rong' is unknown"),
+        ({"candidates": "ring"}, "candidates is 'ring', allowed is a list of specs"),
         ({"candidates": ["torus:3x3"]}, "has 9 nodes"),
         ({"candidates": []}, "no candidate is left"),
         ({"max_degree": 1, "candidates": ["star"], "num_active": [8]}, "star: degree 7 is above 1"),

@@ -198,6 +198,12 @@ def test_the_limits_of_gamma(spec: str) -> None:
     assert effective_neighbors(topology, 1 - 1e-9) == pytest.approx(16, rel=1e-4)
 
 
+@pytest.mark.parametrize("mode", ["mean", "worst"])
+def test_rounding_of_eigenvalues_does_not_count_for_gamma_near_one(mode: str) -> None:
+    graph = from_spec("erdos-renyi:0.2", num_nodes=40)
+    assert effective_neighbors(graph, 1 - 1e-12, mode) == pytest.approx(40, rel=1e-6)
+
+
 @pytest.mark.parametrize("gamma", [-0.1, 1.0, 1.5, float("nan"), float("inf")])
 def test_a_gamma_that_cannot_be_is_named(gamma: float) -> None:
     topology = from_spec("ring", num_nodes=8)
