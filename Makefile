@@ -11,11 +11,13 @@ INSTALL := $(PIP) install -qq --disable-pip-version-check
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
 ARGS ?=
 
+BENCHMARKS := deployment in_process simulator topology_scale
+
 # mypy looks at a copy as users install it: not editable, found through py.typed.
 TYPES := build/types
 WHEELS := build/wheels
 
-.PHONY: help demo deploy-demo test bench lint format types install clean distclean
+.PHONY: help demo deploy-demo test bench reproduce lint format types install clean distclean
 
 help:
 	@echo "make demo         train without a server in Flower's simulation, print a table"
@@ -23,7 +25,8 @@ help:
 	@echo "make test         run the tests"
 	@echo "make lint         ruff, formatting and mypy over an ordinary install"
 	@echo "make format       let ruff fix what it can"
-	@echo "make bench        run the benchmarks, one table each"
+	@echo "make bench        run the benchmarks, one table each (ARGS=--quick: small ones)"
+	@echo "make reproduce    the experiments of both papers: tables, and figures in runs/"
 	@echo "make clean        remove what was built (make distclean: .venv too)"
 
 demo: $(STAMP)
@@ -36,7 +39,12 @@ test: $(STAMP)
 	@$(BIN)/python -m pytest -q --durations=10 $(ARGS)
 
 bench: $(STAMP)
-	@set -e; for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script $(ARGS); done
+	@set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py $(ARGS); done
+
+reproduce: $(STAMP)
+	@$(BIN)/python benchmarks/reproduce_beyond_spectral_gap.py $(ARGS)
+	@$(BIN)/python benchmarks/reproduce_teleportation.py quadratics $(ARGS)
+	@$(BIN)/python benchmarks/reproduce_teleportation.py networks $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -24,8 +24,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-APP = Path(__file__).parent / "in_process_app"
-sys.path.insert(0, str(APP))
+sys.path.insert(0, str(Path(__file__).parent / "in_process_app"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 from in_process_app.client_app import app as client_app
 from in_process_app.task import (
@@ -41,6 +40,7 @@ from in_process_app.task import (
 from flwr_gossip.server_free.simulation import InProcessGrid
 from local_flower import run_app, simulation_superlink
 
+APP = Path(__file__).parent / "in_process_app"
 NUM_ACTIVE = 16
 LIMIT_S = 1800.0
 Rounds = dict[str, list[Round]]

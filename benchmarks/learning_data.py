@@ -19,6 +19,8 @@ __all__ = ["NAMES", "Dataset", "by_dirichlet", "evenly", "load"]
 
 NAMES = ("digits", "mnist1d", "mnist5k", "fashion-mnist", "cifar10")
 
+_LEAST = 2
+
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
@@ -71,7 +73,8 @@ def evenly(targets: IntArray, num_nodes: int, seed: int) -> list[IntArray]:
 def by_dirichlet(targets: IntArray, num_nodes: int, alpha: float, seed: int) -> list[IntArray]:
     """Return one list of indices a node, classes spread by Dirichlet(alpha), with flwr-datasets.
 
-    Small alpha: a node sees few classes. Nodes hold about as many samples each.
+    Small alpha: a node sees few classes. Nodes hold about as many samples each; one left with
+    fewer than two, as happens with many nodes and small alpha, gets some of the largest node's.
     """
     from datasets import Dataset as Table
     from flwr_datasets.partitioner import DirichletPartitioner
@@ -80,12 +83,18 @@ def by_dirichlet(targets: IntArray, num_nodes: int, alpha: float, seed: int) -> 
         num_partitions=num_nodes,
         partition_by="label",
         alpha=alpha,
-        min_partition_size=2,
+        min_partition_size=0,
         self_balancing=True,
         seed=seed,
     )
     partitioner.dataset = Table.from_dict({"label": targets, "row": np.arange(len(targets))})
-    return [np.asarray(partitioner.load_partition(i)["row"]) for i in range(num_nodes)]
+    parts = [np.asarray(partitioner.load_partition(i)["row"], int) for i in range(num_nodes)]
+    for node, part in enumerate(parts):
+        if (lacking := _LEAST - len(part)) > 0:
+            largest = max(range(num_nodes), key=lambda i: len(parts[i]))
+            parts[node] = np.concatenate([part, parts[largest][:lacking]])
+            parts[largest] = parts[largest][lacking:]
+    return parts
 
 
 def _split(x: NDArray, y: NDArray, seed: int, share: float = 0.8):

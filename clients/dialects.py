@@ -6,18 +6,17 @@ strategy), and the legacy ``client_fn`` with its fixed ``fitins.*`` and ``fitres
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from ..server_free.errors import ModError
 from ..server_free.models import Model
 from .placement import Placement
-from .records import from_record, to_record
+from .records import from_record, record_of, records_of, to_record
 
 __all__ = ["Dialect", "Legacy", "Modern", "checked_reply", "dialect_for"]
 
@@ -71,12 +70,13 @@ class Modern:
         """Return exactly one ArrayRecord (plus what travels) and one ConfigRecord."""
         records: dict[str, Any] = {self.arrays_key: to_record(model)}
         records |= {name: to_record(other) for name, other in beside.items()}
-        records[self.config_key] = copy.deepcopy(config)
+        records[self.config_key] = config
         return RecordDict(records)
 
     def arrays(self, content: RecordDict, given: Model) -> dict[str, np.ndarray]:
         """Return the one ArrayRecord of the reply that does not travel beside the model."""
-        found = {k: v for k, v in content.array_records.items() if k not in self.travelling}
+        records = records_of(content, ArrayRecord)
+        found = {key: record for key, record in records.items() if key not in self.travelling}
         if len(found) != 1:
             raise ModError(
                 f"the train function returned {len(found)} ArrayRecords "
@@ -94,12 +94,13 @@ class Modern:
 
     def beside(self, content: RecordDict) -> dict[str, Model]:
         """Return the records named in ``travelling``."""
-        records = content.array_records
+        records = records_of(content, ArrayRecord)
         return {name: from_record(records[name]) for name in self.travelling if name in records}
 
     def metrics(self, content: RecordDict) -> Metrics:
         """Return the values of all MetricRecords."""
-        return {k: v for record in content.metric_records.values() for k, v in record.items()}
+        records = records_of(content, MetricRecord).values()
+        return {key: value for record in records for key, value in record.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +116,15 @@ class Legacy:
         return RecordDict(
             {
                 f"{prefix}.parameters": to_record(numbered),
-                f"{prefix}.config": copy.deepcopy(config),
+                f"{prefix}.config": config,
             }
         )
 
     def arrays(self, content: RecordDict, given: Model) -> dict[str, np.ndarray]:
         """Return the fitted parameters under the names of the model that was given."""
         self._check_status(content, "fitres")
-        record = content.array_records.get("fitres.parameters", ArrayRecord())
-        fitted = list(from_record(record).values())
+        record = record_of(content, "fitres.parameters", ArrayRecord)
+        fitted = list(from_record(record or ArrayRecord()).values())
         if len(fitted) != len(given):
             raise ModError(
                 f"fit returned {len(fitted)} arrays, allowed are the {len(given)} of the "
@@ -138,11 +139,11 @@ class Legacy:
     def metrics(self, content: RecordDict) -> Metrics:
         """Return num-examples, the loss of an evaluation, and the numeric metrics."""
         found: Metrics = {}
-        for name, record in content.metric_records.items():
+        for name, record in records_of(content, MetricRecord).items():
             for key, value in record.items():
                 found[{"num_examples": "num-examples"}.get(key, key)] = value
             self._check_status(content, name.partition(".")[0])
-        for name, config in content.config_records.items():
+        for name, config in records_of(content, ConfigRecord).items():
             if name.endswith(".metrics"):
                 numeric = {k: v for k, v in config.items() if isinstance(v, int | float)}
                 found |= {k: int(v) if isinstance(v, bool) else v for k, v in numeric.items()}
@@ -150,7 +151,8 @@ class Legacy:
 
     @staticmethod
     def _check_status(content: RecordDict, prefix: str) -> None:
-        status = cast("Mapping[str, Any]", content.config_records.get(f"{prefix}.status", {}))
+        found = record_of(content, f"{prefix}.status", ConfigRecord)
+        status: Mapping[str, Any] = {} if found is None else dict(found.items())
         if int(status.get("code", 0)) != 0:
             raise ModError(
                 f"the client answered with status {status['code']}: {status.get('message', '')}"

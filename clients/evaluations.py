@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from logging import ERROR
 
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 from flwr.supercore import log
 
 from ..server_free.errors import GossipError, one_line
 from ..server_free.orders import RECORD, Evaluation, Loss, Report
 from .dialects import Dialect, checked_reply
-from .records import split
-from .sessions import open_session, user_config
+from .records import report_record, split
+from .sessions import config_in, open_session, user_config
 
 __all__ = ["run_evaluation"]
 
@@ -24,7 +24,7 @@ def run_evaluation(
 
     The reply holds a report and the user's metrics, no arrays.
     """
-    config = ConfigRecord({**user_config(order, msg), "server-round": order.round})
+    config = config_in(order.round, user_config(order, msg))
     losses: list[Loss] = []
     metrics, failure = MetricRecord(), ""
     fetched = 0
@@ -46,5 +46,5 @@ def run_evaluation(
     report = Report(
         node=order.node, losses=Loss.dump(losses), failure=failure, bytes_fetched=fetched
     )
-    content = RecordDict({RECORD: ConfigRecord(report.to_values()), "metrics": metrics})
+    content = RecordDict({RECORD: report_record(report), "metrics": metrics})
     return Message(content, reply_to=msg)

@@ -102,7 +102,7 @@ class Gatherer:
         odd = []
         for term in terms:
             model = arrived.get(term.slot, keeper)
-            for name in model.keys() & keeper.keys():
+            for name in () if model is keeper else model.keys() & keeper.keys():
                 if (model[name].shape, model[name].dtype) != (
                     keeper[name].shape,
                     keeper[name].dtype,
@@ -137,12 +137,19 @@ class Gatherer:
         return answer
 
     def check(self, model: Model, whose: str) -> None:
-        """Raise ``ModelError`` unless the model is of the training's signature and finite."""
+        """Raise ``ModelError`` unless the model is of the training's signature and finite.
+
+        Once is enough for a model that cannot change: nodes that share a process share it too.
+        """
+        if isinstance(model, models.ReadOnlyModel) and model.good_for == self.signature:
+            return
         main, _ = split(model, ())
         specs = models.signature(main)
         if self.signature and models.digest(specs) != self.signature:
             models.check_signature(main, self._expected(), whose)
         models.check_finite(model, whose)
+        if isinstance(model, models.ReadOnlyModel):
+            model.good_for = self.signature
 
     def _expected(self) -> tuple[models.TensorSpec, ...]:
         initial = self.link.fetch([INITIAL], self.patience)[0]

@@ -36,6 +36,7 @@ from ..server_free.peers.links import describe as describe_peer
 from .dialects import dialect_for
 from .evaluations import run_evaluation
 from .placement import Placement, find_placement
+from .records import record_of
 from .segments import run_segment
 
 __all__ = ["gossip_mod"]
@@ -51,9 +52,10 @@ def gossip_mod(msg: Message, ctxt: Context, call_next: ClientAppCallable) -> Mes
     already done are kept; an error reply of the user's function or of a later mod is handed
     on as it is.
     """
-    if not msg.has_content() or RECORD not in msg.content.config_records:
+    record = record_of(msg.content, RECORD, ConfigRecord) if msg.has_content() else None
+    if record is None:
         return call_next(msg, ctxt)
-    values = dict(msg.content.config_records[RECORD])
+    values = dict(record.items())
     placement = find_placement()
     try:
         _check_outermost(placement)

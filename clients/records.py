@@ -1,4 +1,4 @@
-"""ArrayRecord to model and back.
+"""Flower's records: picking them out of a message, and ArrayRecord to model and back.
 
 Flower keeps each array as the bytes of an .npy file. Reading and writing those is most of what a
 round costs beyond the training itself, so it is done here without numpy's detours.
@@ -9,17 +9,57 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from flwr.app import Array, ArrayRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.common.constant import SType
 
 from ..server_free.models import Model
+from ..server_free.orders import Report
 
-__all__ = ["from_record", "join", "shown", "split", "to_record"]
+__all__ = [
+    "from_record",
+    "join",
+    "record_of",
+    "records_of",
+    "report_record",
+    "shown",
+    "split",
+    "to_record",
+]
 
 _SEPARATOR = "\x1f"
+
+R = TypeVar("R", ArrayRecord, ConfigRecord, MetricRecord)
+
+
+def records_of(content: RecordDict, kind: type[R]) -> dict[str, R]:
+    """Return the records of one kind under their keys, in order.
+
+    As ``content.array_records`` and its like do, which make a dictionary that writes through.
+    """
+    return {key: record for key, record in content.items() if isinstance(record, kind)}
+
+
+def report_record(report: Report) -> ConfigRecord:
+    """Return a report as a record; Flower, which checks them, checks only the unusual values."""
+    usual, record = _usual_report()
+    record = record.copy()
+    record.update({k: v for k, v in report.to_values().items() if v != usual[k]})
+    return record
+
+
+@lru_cache(maxsize=1)
+def _usual_report() -> tuple[dict[str, Any], ConfigRecord]:
+    values = Report(node=0).to_values()
+    return values, ConfigRecord(values)
+
+
+def record_of(content: RecordDict, key: str, kind: type[R]) -> R | None:
+    """Return the record under ``key``, None if there is none of this kind."""
+    record = content.get(key)
+    return record if isinstance(record, kind) else None
 
 
 def from_record(record: ArrayRecord) -> dict[str, np.ndarray]:
@@ -29,7 +69,10 @@ def from_record(record: ArrayRecord) -> dict[str, np.ndarray]:
 
 def to_record(model: Model) -> ArrayRecord:
     """Return a record of the model's arrays under their names, in its order."""
-    return ArrayRecord({name: _to_array(np.asarray(array)) for name, array in model.items()})
+    record = ArrayRecord()  # given all arrays at once it would make each a second time
+    for name, array in model.items():
+        record[name] = _to_array(np.asarray(array))
+    return record
 
 
 def _from_array(array: Array) -> np.ndarray:

@@ -19,8 +19,8 @@ from ..server_free.orders import RECORD, Loss, Report, Segment, plugin_version
 from ..server_free.peers.links import ModelId
 from ..server_free.sketches import sketch
 from .dialects import Dialect, checked_reply
-from .records import join, split, to_record
-from .sessions import Session, open_session, user_config
+from .records import join, report_record, split, to_record
+from .sessions import Session, config_in, open_session, user_config
 
 __all__ = ["run_segment"]
 
@@ -97,7 +97,7 @@ class _Runner:
         order = self.order
         computed = session.plan.digest(order.node, order.first, order.last)
         if computed != order.digest:
-            theirs = self.msg.content.config_records[RECORD].get("version")
+            theirs = self.msg.content[RECORD].get("version")
             raise PlanMismatch(
                 f"node {order.node} (flwr-gossip {plugin_version()}) computes another plan for "
                 f"rounds {order.first}..{order.last} than the ServerApp (flwr-gossip {theirs!r}); "
@@ -121,7 +121,7 @@ class _Runner:
 
     def _train(self, given: Model, round: int) -> dict[str, np.ndarray]:
         main, beside = split(given, self._travelling())
-        config = ConfigRecord({**self.config, "server-round": round})
+        config = config_in(round, self.config)
         self.msg.content = self.dialect.wrap(main, beside, config, evaluating=False)
         reply = checked_reply(self.call_next(self.msg, self.ctxt), "train")
         if reply.has_error():
@@ -159,8 +159,7 @@ class _Runner:
             bytes_published=self.traffic[1],
             sketch=self.sketch,
         )
-        content = RecordDict({RECORD: ConfigRecord(report.to_values())})
-        content["metrics"] = regular
+        content = RecordDict({RECORD: report_record(report), "metrics": regular})
         if self.served is not None:
             content[order.arrays_key] = self.served
         return content
@@ -187,7 +186,7 @@ def stacked(rounds: list[int], metrics: list[dict[str, Any]]) -> tuple[MetricRec
             odd[key] = column
         else:
             regular[key] = _one_type(list(column.values()))
-    return MetricRecord(regular), json.dumps(odd)
+    return MetricRecord(regular), json.dumps(odd) if odd else "{}"
 
 
 def _one_type(values: list[Any]) -> list[Any]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
-from flwr.app import ConfigRecord, Context, Message
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message
 
 from ..server_free.errors import ModError
 from ..server_free.orders import INITIAL_RECORD, RECORD, Evaluation, Order, Segment
 from ..server_free.peers.links import INITIAL, Membership, Patience, PeerLink, connect
 from ..server_free.plans import Plan
 from .gathering import Gatherer
-from .records import from_record
+from .records import from_record, record_of, records_of
 
-__all__ = ["Session", "open_session", "user_config"]
+__all__ = ["Session", "config_in", "open_session", "user_config"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +32,42 @@ class Session:
 @contextmanager
 def open_session(order: Order, msg: Message, ctxt: Context) -> Iterator[Session]:
     """Connect to the own peer for one order; put the initial arrays there if they came along."""
-    plan = Plan.from_json(order.plan)
+    common = _read(order.plan, order.addresses, order.lost)
+    patience = Patience(order.silence_s, order.start_s, order.ceiling_s)
     playing = order if isinstance(order, Segment) and order.last >= order.first else None
     membership = Membership(
         training=order.training,
         key=order.key,
         node=order.node,
         segment=playing.segment if playing else "",
-        addresses=tuple(json.loads(order.addresses)),
+        addresses=common.addresses,
         first=playing.first if playing else 0,
         last=playing.last if playing else 0,
-        known={int(node): reason for node, reason in json.loads(order.lost).items()},
-        final=_round_of(order) >= plan.num_rounds,
+        known=common.lost,
+        final=_round_of(order) >= common.plan.num_rounds,
     )
-    patience = Patience(order.silence_s, order.start_s, order.ceiling_s)
     with connect(_own_peer(order, ctxt), membership) as link:
-        if INITIAL_RECORD in msg.content.array_records:
-            link.publish(INITIAL, from_record(msg.content.array_records[INITIAL_RECORD]), ())
-        gatherer = Gatherer(plan, order.node, link, patience, order.signature)
-        yield Session(plan, link, gatherer)
+        initial = record_of(msg.content, INITIAL_RECORD, ArrayRecord)
+        if initial is not None:
+            link.publish(INITIAL, from_record(initial), ())
+        gatherer = Gatherer(common.plan, order.node, link, patience, order.signature)
+        yield Session(common.plan, link, gatherer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What the orders of one exchange tell all nodes alike, read."""
+
+    plan: Plan
+    addresses: tuple[str, ...]
+    lost: Mapping[int, str]
+
+
+@lru_cache(maxsize=4)
+def _read(plan: str, addresses: str, lost: str) -> _Common:
+    """Return it; nodes that run in one process read it once."""
+    reasons = {int(node): reason for node, reason in json.loads(lost).items()}
+    return _Common(Plan.from_json(plan), tuple(json.loads(addresses)), reasons)
 
 
 def _round_of(order: Order) -> int:
@@ -60,11 +78,21 @@ def _round_of(order: Order) -> int:
 
 def user_config(order: Order, msg: Message) -> ConfigRecord:
     """Return the user's own ConfigRecord of the message."""
-    records = msg.content.config_records
+    records = records_of(msg.content, ConfigRecord)
     if order.config_key in records:
         return records[order.config_key]
     others = [record for key, record in records.items() if key != RECORD]
     return others[0] if others else ConfigRecord()
+
+
+def config_in(round: int, config: ConfigRecord) -> ConfigRecord:
+    """Return a copy of the user's config for ``round``, which the user's function may change."""
+    copied = config.copy()
+    for key, value in config.items():
+        if isinstance(value, list):
+            copied[key] = value.copy()
+    copied["server-round"] = round
+    return copied
 
 
 def _own_peer(order: Order, ctxt: Context) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ModelError, WireError
-from .models import Model, TensorSpec, signature
+from .models import Model, ReadOnlyModel, TensorSpec, signature
 
 __all__ = [
     "CHUNK_BYTES",
@@ -56,6 +56,9 @@ class EncodedModel:
     tensors: tuple[TensorSpec, ...]
     nbytes: int
     chunks: tuple[Chunk, ...]
+    _decoded: list[ReadOnlyModel] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     def same_bytes(self, other: EncodedModel) -> bool:
         """Return whether both are the same model bit for bit, however they were cut."""
@@ -93,18 +96,20 @@ def stream(
     return specs, nbytes, (Chunk(piece, zlib.crc32(piece)) for piece in pieces)
 
 
-def decode(encoded: EncodedModel) -> Model:
-    """Return the arrays of ``encoded``; one chunk is viewed (read-only), several are joined.
+def decode(encoded: EncodedModel) -> ReadOnlyModel:
+    """Return the arrays of ``encoded``, the same ones each time; one chunk is viewed, not copied.
 
     Raises
     ------
     WireError
         If the chunks are damaged, too short or too long, or the specs are impossible.
     """
-    decoder = Decoder(encoded.tensors, encoded.nbytes, max_bytes=encoded.nbytes)
-    for chunk in encoded.chunks:
-        decoder.feed(chunk)
-    return decoder.finish()
+    if not encoded._decoded:
+        decoder = Decoder(encoded.tensors, encoded.nbytes, max_bytes=encoded.nbytes)
+        for chunk in encoded.chunks:
+            decoder.feed(chunk)
+        encoded._decoded.append(decoder.finish())
+    return encoded._decoded[0]
 
 
 class Decoder:
@@ -150,15 +155,17 @@ class Decoder:
             self._buffer = np.empty(self._nbytes, np.uint8)
         self._buffer[self._received : end] = np.frombuffer(data, np.uint8)
 
-    def finish(self) -> Model:
-        """Return the arrays, views of one buffer."""
+    def finish(self) -> ReadOnlyModel:
+        """Return the arrays, read-only views of one buffer."""
         if self._received != self._nbytes:
             raise WireError(f"the model ends after {self._received} of {self._nbytes} bytes")
+        if not isinstance(self._buffer, bytes):
+            self._buffer.flags.writeable = False
         starts = _offsets(self._tensors)
-        return {
-            spec.name: _view(self._buffer, spec, start)
+        return ReadOnlyModel(
+            (spec.name, _view(self._buffer, spec, start))
             for spec, start in zip(self._tensors, starts[:-1], strict=True)
-        }
+        )
 
 
 def check_specs(tensors: Sequence[TensorSpec], nbytes: int, max_bytes: int) -> None:

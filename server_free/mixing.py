@@ -55,14 +55,16 @@ def mix(models: Mapping[int, Model], weights: Mapping[int, float], own: int) -> 
     slots = sorted(models)
     keeper = models[own if own in models else slots[0]]
     names = dict.fromkeys(name for slot in [own, *slots] if slot in models for name in models[slot])
+    shares = renormalized({slot: weights[slot] for slot in slots})
     mixed: dict[str, Array] = {}
     for name in names:
         holders = [slot for slot in slots if name in models[slot]]
         kept = keeper[name] if name in keeper else models[holders[0]][name]
-        if np.issubdtype(kept.dtype, np.floating):
-            shares = renormalized({slot: weights[slot] for slot in holders})
+        if kept.dtype.kind == "f":
+            some = len(holders) < len(slots)
+            held = renormalized({slot: weights[slot] for slot in holders}) if some else shares
             mixed[name] = _weighted_sum(
-                [models[slot][name] for slot in holders], [shares[slot] for slot in holders]
+                [models[slot][name] for slot in holders], [held[slot] for slot in holders]
             )
         else:
             mixed[name] = kept.copy()
@@ -75,5 +77,5 @@ def _weighted_sum(arrays: list[Array], weights: list[float]) -> Array:
     # np.multiply gives a scalar for 0-d input; np.asarray keeps it an array of that shape.
     total = np.asarray(np.multiply(arrays[0], weights[0], dtype=wide))
     for array, weight in zip(arrays[1:], weights[1:], strict=True):
-        total = np.asarray(total + np.multiply(array, weight, dtype=wide))
+        total += np.multiply(array, weight, dtype=wide)
     return total.astype(dtype, copy=False)

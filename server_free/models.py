@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from .errors import ModelError
 
 __all__ = [
     "Model",
+    "ReadOnlyModel",
     "TensorSpec",
     "check_dtypes",
     "check_finite",
@@ -26,6 +29,15 @@ Model = Mapping[str, NDArray[np.generic]]
 """Tensor name -> array of any shape (0-d and empty included) and any bool, int or float dtype."""
 
 
+class ReadOnlyModel(dict[str, NDArray[np.generic]]):
+    """A model whose arrays nobody can change: one that is found good stays so.
+
+    ``good_for`` is the digest of the signature for which it was found good, ``None`` before.
+    """
+
+    good_for: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """Name, shape and dtype (numpy name, e.g. ``"float32"``) of one tensor."""
@@ -37,9 +49,15 @@ class TensorSpec:
 
 def signature(model: Model) -> tuple[TensorSpec, ...]:
     """Return the specs of all tensors, in the model's order."""
-    return tuple(TensorSpec(name, array.shape, array.dtype.name) for name, array in model.items())
+    return tuple(_spec(name, array.shape, array.dtype) for name, array in model.items())
 
 
+@lru_cache(maxsize=4096)
+def _spec(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> TensorSpec:
+    return TensorSpec(name, shape, dtype.name)  # the name takes numpy long to find
+
+
+@lru_cache(maxsize=64)
 def digest(specs: tuple[TensorSpec, ...]) -> str:
     """Return a fingerprint of a signature."""
     text = repr([(spec.name, spec.shape, spec.dtype) for spec in specs])
@@ -86,7 +104,7 @@ def check_dtypes(model: Model, whose: str) -> None:
 def check_finite(model: Model, whose: str) -> None:
     """Raise ``ModelError`` naming the first tensor of ``whose`` model with NaN or infinity."""
     for name, array in model.items():
-        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ModelError(
                 f"{whose} has NaN or infinite values in {name!r}. "
                 "Lower the learning rate or clip gradients."

@@ -38,7 +38,7 @@ RECORD = "flwr-gossip"
 INITIAL_RECORD = "flwr-gossip.initial"
 """Key of the ArrayRecord with the initial arrays in a node's first message."""
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised whenever an order, report, plan or sampler changes its meaning."""
 
 
@@ -64,7 +64,7 @@ class Sealed:
             "protocol": PROTOCOL,
             "version": plugin_version(),
         }
-        return head | {f.name: getattr(self, f.name) for f in fields(self)}
+        return head | {name: getattr(self, name) for name in _types(type(self))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +153,10 @@ class Introduction(Sealed):
     failure: str = ""
 
 
+NO_LOSSES = '{"texts":[],"rows":[]}'
+"""What :meth:`Loss.dump` writes for an empty list."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report(Sealed):
     """What happened in a segment or an evaluation at one node.
@@ -167,7 +171,7 @@ class Report(Sealed):
 
     node: int
     rounds: str = ""
-    losses: str = '{"texts":[],"rows":[]}'
+    losses: str = NO_LOSSES
     odd_metrics: str = "{}"
     failure: str = ""
     seconds: float = 0.0
@@ -198,6 +202,8 @@ class Loss:
     @staticmethod
     def dump(losses: list[Loss]) -> str:
         """Return the losses as JSON; each text, which many losses may share, stands there once."""
+        if not losses:
+            return NO_LOSSES
         texts = list(dict.fromkeys(t for loss in losses for t in (loss.reason, loss.used)))
         place = {text: index for index, text in enumerate(texts)}
         rows = [
@@ -239,25 +245,32 @@ def read(kind: type[T], values: Mapping[str, Any], sender: str) -> T:
     if values.get("kind") != kind.KIND:
         raise PlanError(f"{sender} sent a {values.get('kind')!r}, expected is {kind.KIND!r}.")
     taken = {}
-    for field in fields(kind):
-        if field.name not in values:
-            raise PlanError(f"the {kind.KIND} of {sender} has no field {field.name!r}.")
-        value = values[field.name]
-        wanted = _TYPES[str(field.type)]
+    for name, wanted in _types(kind).items():
+        if name not in values:
+            raise PlanError(f"the {kind.KIND} of {sender} has no field {name!r}.")
+        value = taken[name] = values[name]
         # To Python a bool is an int; a field is one or the other.
-        if not isinstance(value, wanted) or (wanted is not bool and isinstance(value, bool)):
+        if type(value) not in wanted and (isinstance(value, bool) or not isinstance(value, wanted)):
             raise PlanError(
-                f"field {field.name!r} of the {kind.KIND} of {sender} is "
-                f"{type(value).__name__}, allowed is {field.type}."
+                f"field {name!r} of the {kind.KIND} of {sender} is {type(value).__name__}, "
+                f"allowed is {wanted[0].__name__}."
             )
-        taken[field.name] = value
     return kind(**taken)
 
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "bool": bool,
-    "int": int,
+def _types(kind: type[Sealed]) -> dict[str, tuple[type, ...]]:
+    """Return field -> the types that its value may have, its own first."""
+    if kind not in _types_of:
+        _types_of[kind] = {field.name: _TYPES[str(field.type)] for field in fields(kind)}
+    return _types_of[kind]
+
+
+_types_of: dict[type[Sealed], dict[str, tuple[type, ...]]] = {}
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "int": (int,),
     "float": (float, int),
-    "str": str,
-    "bytes": bytes,
+    "str": (str,),
+    "bytes": (bytes,),
 }

@@ -14,10 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Any
+from operator import lt
+from typing import Any, TypeVar
 
 from . import topologies
 from .errors import PlanError
@@ -30,6 +30,12 @@ __all__ = ["VACANT", "Plan", "Source"]
 VACANT = -1
 """Stands in the place of a node where a slot has no holder in a round."""
 
+_MOST_KEPT = 128
+"""How many active sets, rows and lists of readers a plan keeps."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -38,6 +44,23 @@ class Source:
     slot: int
     node: int
     weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Who is active in a round: slot -> node, and back."""
+
+    nodes: tuple[int, ...]
+    slots: Mapping[int, int]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What a plan has worked out of late, since digest and play ask for the same."""
+
+    places: dict[int, _Places] = field(default_factory=dict)
+    rows: dict[tuple[int, int], tuple[Source, ...]] = field(default_factory=dict)
+    readers: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +84,7 @@ class Plan:
     schedule: Schedule
     num_rounds: int
     live: tuple[tuple[int, tuple[int, ...]], ...] = field(default=())
+    _kept: _Kept = field(default_factory=_Kept, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.topology.num_nodes != self.schedule.num_slots:
@@ -74,8 +98,8 @@ class Plan:
         if firsts and (firsts[0] != 1 or firsts != sorted(set(firsts))):
             raise PlanError(f"live lists start at rounds {firsts}, allowed is rising from 1.")
         for first, nodes in self.live:
-            in_range = not nodes or 0 <= min(nodes) <= max(nodes) < self.num_nodes
-            if not in_range or list(nodes) != sorted(set(nodes)):
+            rising = all(map(lt, nodes, nodes[1:]))
+            if not rising or (nodes and not 0 <= nodes[0] <= nodes[-1] < self.num_nodes):
                 raise PlanError(
                     f"the live nodes from round {first} on are {nodes}, allowed are different "
                     f"nodes of 0..{self.num_nodes - 1}, sorted."
@@ -93,7 +117,7 @@ class Plan:
 
     def live_in(self, round: int) -> tuple[int, ...] | None:
         """Return the live nodes of a round, sorted; ``None`` means all."""
-        place = bisect_right(self.live, round, key=lambda entry: entry[0])
+        place = bisect_right(self.live, round, key=_first)
         return self.live[place - 1][1] if place else None
 
     def with_live(self, first_round: int, live: Iterable[int]) -> Plan:
@@ -101,7 +125,7 @@ class Plan:
         nodes, everyone = tuple(sorted(live)), tuple(range(self.num_nodes))
         earlier = tuple(entry for entry in self.live if entry[0] < first_round)
         if nodes == (earlier[-1][1] if earlier else everyone):
-            return replace(self, live=earlier)
+            return self if earlier == self.live else replace(self, live=earlier)
         if not earlier and first_round > 1:
             earlier = ((1, everyone),)
         return replace(self, live=(*earlier, (first_round, nodes)))
@@ -111,26 +135,30 @@ class Plan:
 
         Of what happened earlier it says nothing true; what it says from ``round`` on is the same.
         """
-        place = bisect_right(self.live, round, key=lambda entry: entry[0])
+        place = bisect_right(self.live, round, key=_first)
         if place < 2:
             return self
         return replace(self, live=((1, self.live[place - 1][1]), *self.live[place:]))
 
     def active(self, round: int) -> tuple[int, ...]:
         """Return A_t, slot -> node, with ``VACANT`` where a slot has no holder."""
-        live = self.live_in(round)
-        if isinstance(self.schedule, AllActive):
-            return _everyone(self.schedule, live)
-        return _active(self.schedule, round, live)
+        return self._places(round).nodes
+
+    def _places(self, round: int) -> _Places:
+        """Return who is active in a round; kept here, since to hash live lists would take O(n)."""
+        always = isinstance(self.schedule, AllActive)  # the same in all rounds of a live list
+        key = bisect_right(self.live, round, key=_first) if always else round
+        if (places := self._kept.places.get(key)) is not None:
+            return places
+        nodes = self.schedule.active(1 if always else round, self.live_in(round))
+        places = _Places(nodes, {node: slot for slot, node in enumerate(nodes)})
+        return _keep(self._kept.places, key, places)
 
     def slot(self, node: int, round: int) -> int | None:
         """Return the slot that ``node`` holds in ``round``, or None when it is not active."""
         if not 0 <= node < self.num_nodes:
             raise PlanError(f"node is {node}, allowed is 0..{self.num_nodes - 1}.")
-        active = self.active(round)
-        if isinstance(self.schedule, AllActive):
-            return node if active[node] == node else None
-        return active.index(node) if node in active else None
+        return self._places(round).slots.get(node)
 
     def row(self, slot: int, round: int) -> tuple[Source, ...]:
         """Return the terms of ``z = sum_r W_round[slot, r] h_round[r]``, by slot.
@@ -138,11 +166,14 @@ class Plan:
         Slots without a holder are masked and the rest renormalised; empty when all are. The
         own slot is there even where W gives it no weight, since its integer tensors are kept.
         """
+        if (row := self._kept.rows.get((slot, round))) is not None:
+            return row
         active = self.active(round)
         weights = {slot: 0.0} | self.topology.weights(slot, round)
         held = {r: w for r, w in weights.items() if active[r] != VACANT}
         shares = held if len(held) == len(weights) else renormalized(held)
-        return tuple(Source(r, active[r], shares[r]) for r in sorted(shares))
+        row = tuple(Source(r, active[r], shares[r]) for r in sorted(shares))
+        return _keep(self._kept.rows, (slot, round), row)
 
     def sources(self, node: int, round: int) -> tuple[Source, ...]:
         """Return what ``node`` mixes before it trains in ``round``; empty in round 1."""
@@ -153,12 +184,15 @@ class Plan:
 
     def readers(self, node: int, round: int) -> tuple[int, ...]:
         """Return the nodes that will fetch ``node``'s h of ``round``, itself excluded, sorted."""
+        if (readers := self._kept.readers.get((node, round))) is not None:
+            return readers
         slot = self.slot(node, round)
         if slot is None or round >= self.num_rounds:
             return ()
         after = self.active(round + 1)
         receivers = {after[s] for s in (slot, *self.topology.readers(slot, round))}
-        return tuple(sorted(receivers - {node, VACANT}))
+        readers = tuple(sorted(receivers - {node, VACANT}))
+        return _keep(self._kept.readers, (node, round), readers)
 
     def holders_before(self, slot: int, round: int, reach: int) -> tuple[tuple[int, int], ...]:
         """Return (round, holder) of ``slot`` in ``reach`` rounds before ``round``, latest first.
@@ -185,7 +219,10 @@ class Plan:
         return hasher.hexdigest()
 
     def to_json(self) -> str:
-        """Return the plan as text; formulas travel as their spec, other graphs as their rows."""
+        """Return the plan as text; formulas travel as their spec, other graphs as their rows.
+
+        Of a live list it says who is not in it: mostly few.
+        """
         schedule: dict[str, Any] = {"num_nodes": self.num_nodes}
         if isinstance(self.schedule, Teleport):
             schedule |= {"num_active": self.schedule.num_active, "seed": self.schedule.seed}
@@ -194,7 +231,7 @@ class Plan:
             "rows": self.topology.payload.decode(),
             "schedule": schedule,
             "num_rounds": self.num_rounds,
-            "live": self.live,
+            "lost": [[first, self._others(nodes)] for first, nodes in self.live],
         }
         return json.dumps(content, separators=(",", ":"))
 
@@ -204,14 +241,34 @@ class Plan:
         try:
             content = json.loads(text)
             schedule = _schedule_from(content["schedule"])
-            live = tuple((int(first), tuple(map(int, nodes))) for first, nodes in content["live"])
             spec, rows = str(content["topology"]), str(content["rows"])
             topology = _topology_from(spec, rows, schedule.num_slots)
-            return Plan(topology, schedule, int(content["num_rounds"]), live)
+            plan = Plan(topology, schedule, int(content["num_rounds"]))
+            lost = [(int(first), tuple(map(int, nodes))) for first, nodes in content["lost"]]
+            live = tuple((first, tuple(plan._others(nodes))) for first, nodes in lost)
+            return replace(plan, live=live)
         except PlanError:
             raise
         except (ValueError, KeyError, TypeError) as error:
             raise PlanError(f"this is not a plan: {type(error).__name__}: {error}") from error
+
+    def _others(self, nodes: Collection[int]) -> list[int]:
+        """Return the nodes of the roster without ``nodes``."""
+        if nodes and not 0 <= min(nodes) <= max(nodes) < self.num_nodes:
+            raise PlanError(f"lost nodes are {nodes}, allowed are 0..{self.num_nodes - 1}.")
+        left_out = set(nodes)
+        return [node for node in range(self.num_nodes) if node not in left_out]
+
+
+def _keep(kept: dict[K, V], key: K, value: V) -> V:
+    if len(kept) >= _MOST_KEPT:
+        kept.clear()
+    kept[key] = value
+    return value
+
+
+def _first(entry: tuple[int, tuple[int, ...]]) -> int:
+    return entry[0]
 
 
 def _schedule_from(content: Mapping[str, int]) -> Schedule:
@@ -224,13 +281,3 @@ def _topology_from(spec: str, rows: str, num_slots: int) -> Topology:
     if rows:
         return topologies.from_bytes(rows.encode())
     return topologies.from_spec(spec, num_nodes=num_slots)
-
-
-@lru_cache(maxsize=16)
-def _everyone(schedule: AllActive, live: tuple[int, ...] | None) -> tuple[int, ...]:
-    return schedule.active(1, live)  # the same in all rounds
-
-
-@lru_cache(maxsize=4096)
-def _active(schedule: Schedule, round: int, live: tuple[int, ...] | None) -> tuple[int, ...]:
-    return schedule.active(round, live)

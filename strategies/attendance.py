@@ -29,16 +29,15 @@ class Attendance:
     live: set[int] = field(default_factory=set)
     failures: dict[int, list[str]] = field(default_factory=dict)
     greetings: dict[str, Message] = field(default_factory=dict)
+    _nodes: dict[int, int] = field(default_factory=dict)  # Flower node id -> node
 
     def __post_init__(self) -> None:
         self.live = set(range(len(self.members)))
+        self._nodes = {member.node_id: node for node, member in enumerate(self.members)}
 
     def node_of(self, node_id: int) -> int:
         """Return the node with a Flower node id, -1 for one that is not in the roster."""
-        for node, member in enumerate(self.members):
-            if member.node_id == node_id:
-                return node
-        return -1
+        return self._nodes.get(node_id, -1)
 
     def lose(self, node: int, reason: str) -> None:
         """Take ``node`` out of the live ones and say why."""
@@ -96,7 +95,8 @@ class Attendance:
             log(WARNING, "node %d is back without a gossip-peer in its node-config.", node)
         elif node not in self.live:
             log(INFO, "node %d (%s) is back.", node, member.identity)
-            self.members[node] = member
+            del self._nodes[self.members[node].node_id]
+            self.members[node], self._nodes[member.node_id] = member, node
             self.live.add(node)
             return node
         return None

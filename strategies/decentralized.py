@@ -9,6 +9,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from logging import INFO, WARNING
 from typing import Unpack
 
@@ -30,9 +31,21 @@ from .roster import assemble
 from .settings import Options, Settings
 from .training import Training, mean_of
 
-__all__ = ["Decentralized"]
+__all__ = ["Assignment", "Decentralized", "EvaluateFn"]
 
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a user asked ``start`` for."""
+
+    initial: ArrayRecord
+    num_rounds: int
+    timeout_s: float
+    train: ConfigRecord
+    evaluate: ConfigRecord
+    evaluate_fn: EvaluateFn | None
 
 
 class Decentralized(Strategy):
@@ -93,14 +106,15 @@ class Decentralized(Strategy):
         _check_arguments(num_rounds, timeout, initial_arrays)
         self._log_start(num_rounds, initial_arrays)
         began = time.monotonic()
-        serving = evaluate_fn is not None
-        with self._opened(grid, initial_arrays, num_rounds, timeout, serving) as training:
-            self._evaluate_at_server(evaluate_fn, 0, initial_arrays)
-            train = ConfigRecord() if train_config is None else train_config
-            evaluate = ConfigRecord() if evaluate_config is None else evaluate_config
-            self._run(training, train, evaluate, evaluate_fn)
-        _log_end(training.result, time.monotonic() - began)
-        return training.result
+        train = ConfigRecord() if train_config is None else train_config
+        evaluate = ConfigRecord() if evaluate_config is None else evaluate_config
+        members = assemble(grid, self.settings.min_available_nodes, self.settings.join_timeout)
+        result = self._carry_out(
+            Attendance(grid, members),
+            Assignment(initial_arrays, num_rounds, timeout, train, evaluate, evaluate_fn),
+        )
+        _log_end(result, time.monotonic() - began)
+        return result
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -121,7 +135,7 @@ class Decentralized(Strategy):
         aggregate = self.settings.train_metrics_aggr_fn or train_metrics
         last: MetricRecord | None = None
         for round, records in training.metrics_by_round(replies).items():
-            last = aggregate(records, self.settings.weighted_by_key)
+            last = aggregate(list(records.values()), self.settings.weighted_by_key)
             training.result.train_metrics_clientapp[round] = last
         return (mean_of(training.served) if training.served else None), last
 
@@ -139,10 +153,11 @@ class Decentralized(Strategy):
     ) -> MetricRecord | None:
         """Return the metrics over the nodes: mean, weighted mean, minimum and maximum."""
         training = self._current
+        answered = [reply.content for reply in replies if not reply.has_error()]
         contents = [
-            reply.content
-            for reply in replies
-            if not reply.has_error() and len(reply.content.metric_records.get("metrics", {}))
+            content
+            for content in answered
+            if isinstance(record := content.get("metrics"), MetricRecord) and record
         ]
         if not contents:
             return None
@@ -165,26 +180,34 @@ class Decentralized(Strategy):
 
     # --- the run ----------------------------------------------------------------------------
 
+    def _carry_out(self, attendance: Attendance, assignment: Assignment) -> GossipResult:
+        """Train by the strategy's one plan."""
+        plan = self.plan(len(attendance.members), assignment.num_rounds)
+        with self._opened(attendance, plan, assignment) as training:
+            self._evaluate_at_server(assignment.evaluate_fn, 0, assignment.initial)
+            self._run(training, assignment)
+        return training.result
+
     @contextmanager
     def _opened(
-        self, grid: Grid, initial: ArrayRecord, num_rounds: int, timeout: float, serving: bool
+        self, attendance: Attendance, plan: Plan, assignment: Assignment
     ) -> Iterator[Training]:
-        members = assemble(grid, self.settings.min_available_nodes, self.settings.join_timeout)
-        plan = self.plan(len(members), num_rounds)
-        concurrent = getattr(grid, "max_workers", 1) >= plan.num_nodes
+        members, initial = attendance.members, assignment.initial
+        concurrent = getattr(attendance.grid, "max_workers", 1) >= plan.num_nodes
         training_id, key = secrets.token_hex(16), secrets.token_bytes(32)
         model = {name: array.numpy() for name, array in initial.items()}
+        serving = assignment.evaluate_fn is not None
         with open_plane(members, training_id, key, model, concurrent) as plane:
             log(INFO, "%d nodes, runtime: %s", len(members), plane.kind)
-            attendance = Attendance(grid, members)
+            timeout_s = assignment.timeout_s
             training = Training(
                 plan=plan,
                 attendance=attendance,
                 dispatch=Dispatch(
-                    self.settings, attendance, plane, initial, training_id, key, timeout
+                    self.settings, attendance, plane, initial, training_id, key, timeout_s
                 ),
-                pacer=self._pacer(num_rounds, timeout, serving, plane),
-                serving=serving,
+                pacer=self._pacer(plan.num_rounds, timeout_s, serving, plane),
+                wants_models=self._wants_models(plan, serving),
             )
             self._training = training
             try:
@@ -194,9 +217,16 @@ class Decentralized(Strategy):
                 training.result.failures = attendance.failures
                 self._training = None
 
+    def _wants_models(self, plan: Plan, serving: bool) -> Callable[[int], bool]:
+        """Return whether the server fetches models after a round at which nodes report."""
+        return lambda round: serving or round == plan.num_rounds
+
+    def _evaluate_every(self, num_rounds: int) -> int:
+        return self.settings.evaluate_every or max(1, math.ceil(num_rounds / 10))
+
     def _pacer(self, num_rounds: int, timeout: float, serving: bool, plane: Plane) -> Pacer:
         """Return how the run is cut: at evaluation rounds, if anybody evaluates."""
-        every = self.settings.evaluate_every or max(1, math.ceil(num_rounds / 10))
+        every = self._evaluate_every(num_rounds)
         evaluating = serving or self.settings.fraction_evaluate > 0
         fixed = self.settings.rounds_per_message
         if plane.sequential:
@@ -205,22 +235,18 @@ class Decentralized(Strategy):
             fixed = 1
         return Pacer(num_rounds, every if evaluating else None, fixed, timeout)
 
-    def _run(
-        self,
-        training: Training,
-        train: ConfigRecord,
-        evaluate: ConfigRecord,
-        evaluate_fn: EvaluateFn | None,
-    ) -> None:
-        training.result.arrays = training.dispatch.initial
+    def _run(self, training: Training, assignment: Assignment) -> None:
+        training.result.arrays = assignment.initial
         first = 1
         while first <= training.plan.num_rounds:
-            self._run_segment(training, first, train)
-            last = training.last
-            if training.is_stop(last):
-                self._run_evaluation(training, last, evaluate)
-                self._evaluate_served(training, evaluate_fn)
-            first = last + 1
+            self._run_segment(training, first, assignment.train)
+            stop = training.is_stop(training.last)
+            if stop:
+                self._fetch_models(training, assignment.train)
+            self._log_round(training)
+            if stop:
+                self._run_evaluation(training, assignment)
+            first = training.last + 1
 
     def _run_segment(self, training: Training, first: int, config: ConfigRecord) -> None:
         training.take_back()
@@ -230,10 +256,12 @@ class Decentralized(Strategy):
         if first == 1:
             training.check_reachable()
         training.pacer.measured(last - first + 1, training.segment_s())
-        _, metrics = self.aggregate_train(first, replies)
+        self.aggregate_train(first, replies)
         training.attendance.check_alive()
-        if training.is_stop(last):
-            self._fetch_models(training, config)
+
+    def _log_round(self, training: Training) -> None:
+        last = training.last
+        metrics = training.result.train_metrics_clientapp.get(last)
         distance = training.result.consensus_distance.get(last)
         log(INFO, "[ROUND %s/%s] %s", last, training.plan.num_rounds, _brief(metrics, distance))
 
@@ -246,17 +274,19 @@ class Decentralized(Strategy):
             training.exchange(training.fetch(lost, config))
         training.close_segment()
 
-    def _run_evaluation(self, training: Training, round: int, config: ConfigRecord) -> None:
-        grid, arrays = training.attendance.grid, training.result.arrays
+    def _run_evaluation(self, training: Training, assignment: Assignment) -> None:
+        """Let nodes and server evaluate after the round that the training has come to."""
+        round, grid = training.last, training.attendance.grid
+        arrays, config = training.result.arrays, assignment.evaluate
         messages = list(self.configure_evaluate(round, arrays, config, grid))
-        if not messages:
-            return
-        metrics = self.aggregate_evaluate(round, training.exchange(messages))
-        training.attendance.check_alive()
-        if metrics is None:
-            log(WARNING, "no node evaluated after round %d.", round)
-        else:
-            log(INFO, "\t└──> Evaluation: %s", dict(metrics))
+        if messages:
+            metrics = self.aggregate_evaluate(round, training.exchange(messages))
+            training.attendance.check_alive()
+            if metrics is None:
+                log(WARNING, "no node evaluated after round %d.", round)
+            else:
+                log(INFO, "\t└──> Evaluation: %s", dict(metrics))
+        self._evaluate_served(training, assignment.evaluate_fn)
 
     def _evaluate_served(self, training: Training, evaluate_fn: EvaluateFn | None) -> None:
         """Let ``evaluate_fn`` see the mean model, if there is one of this round."""

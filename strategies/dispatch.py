@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -107,28 +107,35 @@ class Dispatch:
 
     def served_slots(self, plan: Plan, round: int) -> list[int]:
         """Return the slots whose models the server fetches: all, or some spread evenly."""
-        held = [slot for slot, node in enumerate(plan.active(round)) if node != VACANT]
+        return self.spread(slot for slot, node in enumerate(plan.active(round)) if node != VACANT)
+
+    def spread(self, slots: Iterable[int]) -> list[int]:
+        """Return all of ``slots``, or ``fetch_models`` of them spread evenly."""
+        held = list(slots)
         wanted = min(len(held), self.settings.fetch_models or _MAX_FETCHED)
         return [held[place * len(held) // wanted] for place in range(wanted)]
 
-    def evaluate(self, plan: Plan, round: int, config: ConfigRecord) -> list[Message]:
+    def evaluate(
+        self,
+        plan: Plan,
+        round: int,
+        config: ConfigRecord,
+        slot_of: Callable[[int], int] | None = None,
+    ) -> list[Message]:
         """Return the messages that ask the sampled nodes to evaluate after ``round``.
 
-        Node i evaluates the model of slot i mod k: its own in Gossip.
+        Node i evaluates the model of ``slot_of(i)``, by default slot i mod k: its own in Gossip.
         """
+        slot_of = slot_of or (lambda node: node % plan.num_slots)
         live = sorted(self.attendance.live)
         count = max(1, int(self.settings.fraction_evaluate * len(live) + 0.5))
         chosen = sample(self.settings.seed, round, len(live), count, purpose="evaluation")
         shared = self._shared(plan.recent(round - _LOOK_BACK))
-        return [
-            self._message(
-                node,
-                Evaluation(**shared, node=node, round=round, slot=node % plan.num_slots),
-                config,
-                MessageType.EVALUATE,
-            )
+        orders = (
+            Evaluation(**shared, node=node, round=round, slot=slot_of(node))
             for node in sorted(live[place] for place in chosen)
-        ]
+        )
+        return self._messages(orders, config, MessageType.EVALUATE)
 
     def forget(self, nodes: Iterable[int]) -> None:
         """Treat nodes that came back as new: their peer may be another one, or be empty."""
@@ -145,9 +152,8 @@ class Dispatch:
         """Return one message a live node of ``tasks``."""
         shared = self._shared(plan.recent(first - _LOOK_BACK))
         segment = secrets.token_hex(4)
-        messages = []
-        for node in sorted(tasks.keys() & self.attendance.live):
-            order = Segment(
+        orders = (
+            Segment(
                 **shared,
                 node=node,
                 segment=segment,
@@ -158,8 +164,9 @@ class Dispatch:
                 sketch=tasks[node].sketch,
                 collect=tasks[node].collect,
             )
-            messages.append(self._message(node, order, config, MessageType.TRAIN))
-        return messages
+            for node in sorted(tasks.keys() & self.attendance.live)
+        )
+        return self._messages(orders, config, MessageType.TRAIN)
 
     @staticmethod
     def _mixing(plan: Plan, round: int, serving: Collection[int]) -> dict[int, Task]:
@@ -191,15 +198,28 @@ class Dispatch:
             "ceiling_s": self.timeout_s / 4,
         }
 
-    def _message(
-        self, node: int, order: Segment | Evaluation, config: ConfigRecord, kind: str
-    ) -> Message:
-        content = RecordDict({RECORD: ConfigRecord(order.to_values())})
-        content[self.settings.configrecord_key] = config
-        if self.plane.deployed and node not in self.started:
-            content[INITIAL_RECORD] = self.initial  # once, with the node's first message
-            self.started.add(node)
-        return Message(content, self.attendance.members[node].node_id, kind)
+    def _messages(
+        self, orders: Iterable[Segment | Evaluation], config: ConfigRecord, kind: str
+    ) -> list[Message]:
+        """Return the messages with the orders, one a node.
+
+        Most values are those of the first order: Flower, which checks what is put into a record,
+        need check them only once.
+        """
+        messages: list[Message] = []
+        for order in orders:
+            values = order.to_values()
+            if not messages:
+                first, alike = values, ConfigRecord(values)
+            record = alike.copy()
+            record.update({k: v for k, v in values.items() if v != first[k]})
+            content = RecordDict({RECORD: record, self.settings.configrecord_key: config})
+            if self.plane.deployed and order.node not in self.started:
+                content[INITIAL_RECORD] = self.initial  # once, with the node's first message
+                self.started.add(order.node)
+            node_id = self.attendance.members[order.node].node_id
+            messages.append(Message(content, node_id, kind))
+        return messages
 
     @staticmethod
     def _active_in(plan: Plan, first: int, last: int) -> set[int]:

@@ -51,7 +51,8 @@ def _aggregated(records: list[RecordDict], weighted_by_key: str, spread: bool) -
 
 
 def _flattened(record: RecordDict) -> dict[str, Any]:
-    return {k: v for metrics in record.metric_records.values() for k, v in metrics.items()}
+    found = [metrics for metrics in record.values() if isinstance(metrics, MetricRecord)]
+    return {key: value for metrics in found for key, value in metrics.items()}
 
 
 def _width(value: Any) -> int:
@@ -84,7 +85,7 @@ def per_round(
     for key, column in stacked.items():
         for round, value in zip(rounds, column, strict=True):
             values[round][key] = value
-    for key, by_round in json.loads(odd).items():
+    for key, by_round in json.loads(odd).items() if odd != "{}" else ():
         for text, value in by_round.items():
             values[int(text)][key] = value
     return {t: RecordDict({"metrics": MetricRecord(found)}) for t, found in values.items()}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
+from flwr.app import MetricRecord
 from flwr.serverapp.strategy import Result
 
 from ..server_free.orders import Loss
 from ..server_free.plans import Plan
 
-__all__ = ["GossipResult", "TrafficTotal"]
+__all__ = ["GossipResult", "SearchResult", "TrafficTotal", "Trial"]
 
 
 @dataclass(slots=True)
@@ -22,6 +24,13 @@ class TrafficTotal:
 
     bytes_between_clients: int = 0
     bytes_through_server: int = 0
+
+    def __add__(self, other: TrafficTotal) -> TrafficTotal:
+        """Return the sum of both."""
+        return TrafficTotal(
+            self.bytes_between_clients + other.bytes_between_clients,
+            self.bytes_through_server + other.bytes_through_server,
+        )
 
 
 @dataclass(repr=False)
@@ -72,3 +81,55 @@ class GossipResult(Result):
         if self.failures:
             lines.append(f"Nodes that failed: {sorted(self.failures)}; see result.failures")
         return "\n".join(lines) + "\n"
+
+
+@dataclass(slots=True)
+class Trial:
+    """One candidate of a search: how it trained, and the value by which it was judged.
+
+    ``value`` is the validation metric after the last round, NaN when no node could evaluate the
+    candidate: such a one is never chosen while another has a value.
+    """
+
+    num_active: int
+    learning_rate: float | None = None
+    value: float = math.nan
+    train_metrics: dict[int, MetricRecord] = field(default_factory=dict)
+    evaluate_metrics: dict[int, MetricRecord] = field(default_factory=dict)
+
+
+@dataclass(repr=False)
+class SearchResult(GossipResult):
+    """The result of the best candidate, and all that were tried.
+
+    Attributes
+    ----------
+    num_active : int
+        The number of active nodes that was chosen.
+    learning_rate : float, optional
+        The learning rate that was chosen, where the search had a grid.
+    metric : str
+        What decided.
+    trials : tuple of Trial
+        Every candidate, in the order of the passes.
+    plan : Plan, optional
+        That of the pass in which the best candidate trained; it held :attr:`slots` of it.
+    slots : range
+        The candidate's slots in that plan.
+    """
+
+    num_active: int = 0
+    learning_rate: float | None = None
+    metric: str = ""
+    trials: tuple[Trial, ...] = ()
+    slots: range = range(0)
+
+    def __repr__(self) -> str:
+        """Return the candidates' values above the representation of the best one's result."""
+        values = ", ".join(_told(trial) for trial in self.trials)
+        return f"Active nodes: {self.num_active}, by {self.metric}: {values}\n{super().__repr__()}"
+
+
+def _told(trial: Trial) -> str:
+    rate = "" if trial.learning_rate is None else f" at lr {trial.learning_rate:g}"
+    return f"k={trial.num_active}{rate}: {trial.value:.4g}"

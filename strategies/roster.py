@@ -59,7 +59,8 @@ def introduction(reply: Message) -> Introduction | None:
         if reply.error.code in AWAY:
             return None
         raise ModError(f"{node} failed at first contact: {reply.error.reason}. {_NO_MOD}")
-    answer = dict(reply.content.config_records.get(RECORD, ConfigRecord()))
+    record = reply.content.get(RECORD)
+    answer = dict(record.items()) if isinstance(record, ConfigRecord) else {}
     if answer.get("kind", Hello.KIND) == Hello.KIND:  # nothing, or our own record sent back
         raise ModError(f"{node} answered without gossip_mod. {_NO_MOD}")
     intro = read(Introduction, answer, node)

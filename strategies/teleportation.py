@@ -6,13 +6,17 @@ arXiv:2501.15259, Algorithm 1.
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Literal, Unpack
 
 from ..server_free.errors import PlanError
 from ..server_free.plans import Plan
 from ..server_free.schedules import Teleport
+from ..server_free.searches import Search
 from ..server_free.topologies import Topology
-from .decentralized import Decentralized
+from .attendance import Attendance
+from .decentralized import Assignment, Decentralized
+from .results import GossipResult
+from .search import TeleportationSearch
 from .settings import Options
 from .specs import fitted
 
@@ -24,8 +28,10 @@ class Teleportation(Decentralized):
 
     Parameters
     ----------
-    num_active : int (default: 8)
-        k, the number of slots, 1..n; k = 1 is a single model walking over the nodes.
+    num_active : int or "auto" (default: 8)
+        k, the number of slots, 1..n; k = 1 is a single model walking over the nodes. With "auto"
+        ``start`` is that of :class:`TeleportationSearch` with the same topology and options: it
+        trains for twice ``num_rounds`` and returns the best candidate's models.
     topology : str or Topology (default: "one-peer-exponential")
         Over the k slots.
     **options
@@ -41,21 +47,50 @@ class Teleportation(Decentralized):
 
     def __init__(
         self,
-        num_active: int = 8,
+        num_active: int | Literal["auto"] = 8,
         topology: str | Topology = "one-peer-exponential",
         **options: Unpack[Options],
     ) -> None:
         super().__init__(**options)
-        if isinstance(num_active, bool) or not isinstance(num_active, int) or num_active < 1:
-            raise PlanError(f"num_active is {num_active!r}, allowed is 1..n, the number of nodes.")
+        self._search: TeleportationSearch | None = None
+        if num_active == "auto":
+            self._search = TeleportationSearch(_spec(topology), **options)
+        elif isinstance(num_active, bool) or not isinstance(num_active, int) or num_active < 1:
+            raise PlanError(
+                f"num_active is {num_active!r}, allowed is 1..n, the number of nodes, or 'auto'."
+            )
         self.num_active = num_active
         self.topology = topology
 
+    def search(self, num_nodes: int) -> Search | None:
+        """Return the search over ``num_nodes`` nodes where num_active is "auto", else None."""
+        return self._search.search(num_nodes) if self._search else None
+
     def plan(self, num_nodes: int, num_rounds: int) -> Plan:
         """Return a fresh draw a round, over the topology of the slots."""
+        if self._search or self.num_active == "auto":
+            raise PlanError("num_active is 'auto', so there is no one plan; see search(num_nodes).")
         schedule = Teleport(num_nodes, self.num_active, seed=self.settings.seed)
         return Plan(fitted(self.topology, self.num_active), schedule, num_rounds)
 
+    def _carry_out(self, attendance: Attendance, assignment: Assignment) -> GossipResult:
+        """Train by the strategy's plan, or search."""
+        if self._search:
+            return self._search._carry_out(attendance, assignment)
+        return super()._carry_out(attendance, assignment)
+
     def describe(self) -> str:
         """Return one line on who is active."""
+        if self._search:
+            return self._search.describe()
         return f"{self.num_active} active nodes a round, topology over slots: {self.topology}"
+
+
+def _spec(topology: str | Topology) -> str:
+    """Return the topology's spec; ``PlanError`` for one of a fixed number of slots."""
+    if isinstance(topology, str):
+        return topology
+    raise PlanError(
+        f"topology is {topology!r}; with num_active='auto' give a spec that does for any number "
+        "of slots, such as 'one-peer-exponential' or 'ring'."
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import WARNING
 from typing import Any
@@ -32,6 +32,7 @@ from .metrics import per_round
 from .pacing import Pacer
 from .results import GossipResult
 from .roster import AWAY
+from .sizes import content_bytes
 
 __all__ = ["Served", "Training"]
 
@@ -54,8 +55,8 @@ class Training:
         Schedule, topology and the live lists so far.
     attendance, dispatch, pacer
         Who is there, what they are told, and where segments end.
-    serving : bool
-        Whether an ``evaluate_fn`` wants the mean model at every evaluation round.
+    wants_models : callable
+        ``round -> bool``: whether the server fetches models after a round at which nodes report.
     last : int
         Last round of the segment at work.
     """
@@ -64,7 +65,7 @@ class Training:
     attendance: Attendance
     dispatch: Dispatch
     pacer: Pacer
-    serving: bool
+    wants_models: Callable[[int], bool]
     last: int = 0
     result: GossipResult = field(default_factory=GossipResult)
     reports: dict[int, Report] = field(default_factory=dict)
@@ -81,10 +82,6 @@ class Training:
         """Return whether nodes evaluate and report after ``round``; the last is always one."""
         stops = self.pacer.stops
         return round == self.plan.num_rounds or (stops is not None and round % stops == 0)
-
-    def wants_models(self, round: int) -> bool:
-        """Return whether the server fetches models after ``round``, a stop."""
-        return self.serving or round == self.plan.num_rounds
 
     def served_slots(self) -> list[int]:
         """Return the slots whose models the server wants after the segment at work."""
@@ -157,8 +154,8 @@ class Training:
         self.result.traffic.bytes_between_clients += report.bytes_fetched
         if report.sketch:
             self.sketches.append(np.frombuffer(report.sketch, "<f4"))
-        record = reply.content.array_records.get(self.dispatch.settings.arrayrecord_key)
-        if record:
+        record = reply.content.get(self.dispatch.settings.arrayrecord_key)
+        if isinstance(record, ArrayRecord) and record:
             model = {name: array.numpy() for name, array in record.items()}
             self.served[int(slots[reply.metadata.src_node_id])] = model
         if report.failure:
@@ -169,12 +166,13 @@ class Training:
         if reply.has_error():
             raise ModError(reply.error.reason or f"error code {reply.error.code}")
         self._count(reply.content)
-        if RECORD not in reply.content.config_records:
+        record = reply.content.get(RECORD)
+        if not isinstance(record, ConfigRecord):
             raise ModError(
                 "its reply has no report: gossip_mod does not wrap this function; write "
                 "ClientApp(mods=[gossip_mod]), not only @app.train(mods=[gossip_mod])"
             )
-        return read(Report, dict(reply.content.config_records[RECORD]), f"node {node}")
+        return read(Report, dict(record.items()), f"node {node}")
 
     def _failed(self, node: int, reply: Message, reason: str) -> None:
         """Note a failure; a node that only failed to evaluate goes on training, as in FedAvg."""
@@ -222,16 +220,17 @@ class Training:
         to_the_end = [r.seconds for r in reports if r.rounds.split(",")[-1] == str(self.last)]
         return min(to_the_end, default=max((r.seconds for r in reports), default=0.0))
 
-    def metrics_by_round(self, replies: Iterable[Message]) -> dict[int, list[RecordDict]]:
-        """Return round -> the train metrics of the nodes active in it, in node order."""
+    def metrics_by_round(self, replies: Iterable[Message]) -> dict[int, dict[int, RecordDict]]:
+        """Return round -> node -> its train metrics, in node order."""
         found: dict[int, dict[int, RecordDict]] = {}
         for node, content in self._reported(replies):
             rounds = [int(text) for text in self.reports[node].rounds.split(",") if text]
-            stacked = content.metric_records.get("metrics", MetricRecord())
+            record = content.get("metrics")
+            stacked = record if isinstance(record, MetricRecord) else MetricRecord()
             odd = self.reports[node].odd_metrics
-            for round, record in per_round(rounds, stacked, odd).items():
-                found.setdefault(round, {})[node] = record
-        return {t: [found[t][node] for node in sorted(found[t])] for t in sorted(found)}
+            for round, metrics in per_round(rounds, stacked, odd).items():
+                found.setdefault(round, {})[node] = metrics
+        return {t: dict(sorted(found[t].items())) for t in sorted(found)}
 
     def close_segment(self) -> None:
         """Put consensus distance and mean model of the segment's last round into the result."""
@@ -259,10 +258,3 @@ def mean_of(served: Served) -> ArrayRecord:
     weights = dict.fromkeys(served, 1.0 / len(served))
     mean = mix(served, weights, own=min(served))
     return ArrayRecord({name: Array(np.asarray(array)) for name, array in mean.items()})
-
-
-def content_bytes(content: RecordDict) -> int:
-    """Return the bytes that Flower sends for the records: their bodies and the arrays' data."""
-    bodies = sum(len(record.deflate()) for record in content.values())
-    arrays = (array for record in content.array_records.values() for array in record.values())
-    return bodies + sum(len(array.data) for array in arrays)

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import trustme
 from flwr.app import Array, ArrayRecord
+from typer.testing import CliRunner
 
 from apps import quadratic_app
+from flwr_gossip.clients.cli import app
 from flwr_gossip.server_free import topologies
 from flwr_gossip.strategies import Settings, Teleportation
 
@@ -27,6 +30,10 @@ BY_CI = {"make lint", "make test"}
 
 BY_TESTS = {"make demo", "make deploy-demo"}
 """Their scripts run in tests/integration, at a small size."""
+
+
+RUN_AS_THEY_STAND = ("flwr-gossip topology", "flwr-gossip simulate")
+"""Run below, each line of the README that begins so."""
 
 
 def blocks(language: str) -> list[str]:
@@ -43,7 +50,8 @@ def commands() -> list[str]:
 
 def test_every_command_is_run_somewhere() -> None:
     known = BY_CI | BY_TESTS
-    others = [c for c in commands() if c not in known and not c.startswith("flwr-gossip supernode")]
+    run_here = ("flwr-gossip supernode", *RUN_AS_THEY_STAND)
+    others = [c for c in commands() if c not in known and not c.startswith(run_here)]
     assert others == []
     ci = (ROOT / ".ci" / "run").read_text()
     assert all(re.search(rf"make .*{command.split()[1]}", ci) for command in BY_CI)
@@ -57,13 +65,63 @@ def test_every_make_target_exists(command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python_blocks_run(code: str) -> None:
+def run_block(word: str, given: dict[str, object]) -> dict[str, object]:
+    """Run the one Python block with this word, for three rounds; return its names."""
+    (code,) = (block for block in blocks("python") if word in block)
+    given = {"Teleportation": Teleportation, **given}
+    exec(compile(code.replace("num_rounds=100", "num_rounds=3"), "README.md", "exec"), given)
+    return given
+
+
+def test_every_python_block_is_run_below() -> None:
+    assert all("InProcessGrid" in code or "simulate(" in code for code in blocks("python"))
+
+
+def test_the_grid_runs() -> None:
     model = ArrayRecord({"w": Array(np.zeros((2, 3), np.float32))})
-    given = {"client_app": quadratic_app(), "Teleportation": Teleportation, "initial_arrays": model}
-    code = code.replace("num_rounds=100", "num_rounds=3")
-    exec(compile(code, "README.md", "exec"), given)
-    assert given["result"].served_round == 3  # type: ignore[attr-defined]
+    given = {"client_app": quadratic_app(), "initial_arrays": model}
+    assert run_block("InProcessGrid", given)["result"].served_round == 3  # type: ignore[attr-defined]
+
+
+def test_the_vectorized_runtime_runs() -> None:
+    rng = np.random.default_rng(0)
+    inputs, labels = rng.normal(size=(60, 5)), rng.integers(0, 3, 60)
+    given = {
+        "net": torch.nn.Linear(5, 3),
+        "inputs": inputs,
+        "labels": labels,
+        "test_inputs": inputs,
+        "test_labels": labels,
+        "partition": np.arange(60).reshape(20, 3),
+    }
+    history = run_block("simulate(", given)["run"].history  # type: ignore[attr-defined]
+    assert [record["round"] for record in history] == [1, 2, 3]
+    assert history[-1]["seconds"] > 0
+
+
+@pytest.mark.parametrize("start", RUN_AS_THEY_STAND)
+def test_commands_run_as_they_stand(start: str) -> None:
+    found = [command for command in commands() if command.startswith(start)]
+    assert found
+    for command in found:
+        program, *arguments = shlex.split(command)
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / program), *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_ranking_is_the_one_printed() -> None:
+    (command,) = (c for c in commands() if c.startswith("flwr-gossip topology"))
+    (table,) = blocks("text")
+    done = CliRunner().invoke(app, shlex.split(command)[1:])
+    rows = [line.split() for line in table.splitlines() if "x3." in line]
+    assert len(rows) == 6
+    assert [row for row in map(str.split, done.output.splitlines()) if row in rows] == rows
 
 
 def test_the_supernode_command_starts_a_peer_with_mutual_tls(tmp_path: Path) -> None:

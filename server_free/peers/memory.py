@@ -132,7 +132,7 @@ class MemoryLink(BaseLink):
             self._host.mailbox.detach(self._attachment, failure)
 
     def _spread(self, missing: Mapping[int, str], found: Sequence[int] = ()) -> None:
-        new = self._learn(missing)
+        new = self._learn(missing) if missing else {}
         if not new and not found:
             return
         training, segment = self.membership.training, self.membership.segment
@@ -148,21 +148,25 @@ class MemoryLink(BaseLink):
         self._check_open()
         now = time.monotonic()
         all_wants = [_Want(Wait(id, self._address(id), patience, now)) for id in wants]
+        if self._look_at_all(all_wants):
+            self._wait_for_all(all_wants, now + long_wait_s(patience))
+        return [want.answer for want in all_wants if want.answer is not None]
+
+    def _wait_for_all(self, wants: Sequence[_Want], tell_at: float) -> None:
+        """Look until all have an answer; from ``tell_at`` on the own host says that we wait."""
         wake = threading.Event()
         with ExitStack() as stack:
-            self._watch(all_wants, wake, stack)
-            tell_at = now + long_wait_s(patience)
-            while self._look_at_all(all_wants, wake):
-                soonest = min(want.next_look for want in all_wants if want.answer is None)
+            self._watch(wants, wake, stack)
+            while self._look_at_all(wants):
+                soonest = min(want.next_look for want in wants if want.answer is None)
                 wake.wait(max(0.0, min(soonest, tell_at) - time.monotonic()))
+                wake.clear()
                 if time.monotonic() >= tell_at:
                     stack.enter_context(self._waiting_long())
                     tell_at = math.inf
-        return [want.answer for want in all_wants if want.answer is not None]
 
-    def _look_at_all(self, wants: Sequence[_Want], wake: threading.Event) -> bool:
+    def _look_at_all(self, wants: Sequence[_Want]) -> bool:
         """Look for what has no answer; return whether something still has none."""
-        wake.clear()
         for want in wants:
             if want.answer is None:
                 self._look(want)
@@ -246,7 +250,7 @@ class MemoryLink(BaseLink):
         """Take what a host says of the holder and of who is missing."""
         wait.hear(state, now)
         found = [wait.id.node] if self._recognise(wait, state) else []
-        self._spread(self._credible(wait, state), found)
+        self._spread(self._credible(wait, state) if state.known_missing else {}, found)
 
     def _go_on(self, want: _Want, answer: NotReady, now: float) -> None:
         self._hear(want.wait, answer, now)

@@ -225,7 +225,7 @@ class Training:
     def look(self, id: ModelId, reader: int, segment: str) -> Answer:
         """Return the model, or whether it may still come."""
         self._asked[reader] = max(self._asked.get(reader, 0), id.round)
-        state = self._nodes.get(id.node, _Node())
+        state = self._nodes.get(id.node) or _Node()
         held = self._find(id)
         if held is not None:
             return Ready(held.model, state.state(self.known_missing(segment)))
@@ -244,8 +244,9 @@ class Training:
 
     def drop_read(self) -> None:
         """Drop what all readers have and is older than the newest two rounds held here."""
-        rounds = sorted(self._rounds)
-        for round in rounds[:-KEPT_ROUNDS]:
+        if len(self._rounds) <= KEPT_ROUNDS:
+            return
+        for round in sorted(self._rounds)[:-KEPT_ROUNDS]:
             if round == 0:
                 continue
             held = self._rounds[round]

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from flwr_gossip.server_free.orders import Loss
 from flwr_gossip.server_free.plans import Plan
 from flwr_gossip.server_free.schedules import AllActive, Teleport
+from flwr_gossip.server_free.searches import Search
 from flwr_gossip.server_free.topologies import from_spec
 from integration.app.gossip_cases.task import PROBE, initial, local_update, to_vector
 from local_flower import RunOutput, SuperLink, run_app
@@ -155,6 +157,26 @@ def check_numbers(case: Case, outcome: Outcome, plan: Plan, missing: Missing = (
     served = list(outcome.raw["served"])
     final = reference(x0, case.rounds)[served].mean(axis=0)
     np.testing.assert_allclose(outcome.arrays, final, err_msg="the final model", **CLOSE)
+
+
+def check_search(case: Case, outcome: Outcome, num_nodes: int) -> None:
+    """Check that every candidate has the reference's value, and that the best one's models won."""
+    search = Search(num_nodes, case.options["topology"], case.options["seed"])
+    x0 = to_vector(initial(case.size))
+    known: dict[int, tuple[float, Vector]] = {}
+    for one in search.passes(case.rounds):
+        z = dense(one.plan, x0, local_update, case.rounds)
+        for candidate in one.candidates:
+            values = [z[candidate.slot_of(node), 0] for node in range(num_nodes)]
+            own = z[candidate.slots.start : candidate.slots.stop]
+            known[candidate.num_active] = (float(np.mean(values)), own.mean(axis=0))
+    values = {int(k): value for k, value in outcome.raw["values"].items()}
+    assert values == pytest.approx({k: value for k, (value, _) in known.items()}, rel=1e-5)
+    best = min(known, key=lambda k: known[k][0])
+    assert outcome.raw["num_active"] == best
+    np.testing.assert_allclose(outcome.arrays, known[best][1], **CLOSE)
+    assert not outcome.losses
+    assert not outcome.failures
 
 
 def check_whole(case: Case, outcome: Outcome, num_nodes: int) -> None:

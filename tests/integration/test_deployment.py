@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from integration.app.gossip_cases.task import initial, local_update, to_vector
-from integration.cases import CLOSE, Case, Played, check_numbers, check_whole, play
+from integration.cases import CLOSE, Case, Played, check_numbers, check_search, check_whole, play
 from integration.processes import kill_all
 from local_flower import Program, SuperLink, superlink, supernode
 from local_processes import read
@@ -56,6 +56,12 @@ SEGMENTS = replace(
 )
 LARGE_MODEL = replace(teleportation("large", 4), size=LARGE)
 WHOLE = [SEGMENTS, teleportation("one", 1), teleportation("two", 2, evaluate=1.0), LARGE_MODEL]
+SEARCH = Case(
+    "search",
+    "search",
+    {"topology": "ring", "seed": 11, "metric": "first", "rounds_per_message": 6},
+    rounds=6,
+)
 SINGLE = gossip("single", 3, min_available_nodes=1, rounds_per_message=3)
 
 # The train function of node 1 raises, the ClientApp of node 3 dies, and after round 12 all
@@ -140,6 +146,7 @@ def played(deployment: Deployment) -> Played:
     good = [f"node-{node}" for node in range(NODES)]
     cases = [
         *(deployment.only(case, *good) for case in WHOLE),
+        deployment.only(SEARCH, *good),
         deployment.only(SINGLE, "node-0"),
         deployment.only(LONELY, "node-0"),
         *(wrong(name) for name in WRONG[:-1]),
@@ -162,6 +169,10 @@ def stops(case: Case) -> range:
         return range(0)
     every = case.options["evaluate_every"]
     return range(every, case.rounds + 1, every)
+
+
+def test_a_search_tries_all_candidates(played: Played) -> None:
+    check_search(SEARCH, played.outcomes["search"], NODES)
 
 
 def test_a_single_node(played: Played) -> None:

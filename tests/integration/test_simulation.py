@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from integration.app.gossip_cases.task import initial, local_update, to_vector
-from integration.cases import CLOSE, Case, Played, check_numbers, check_whole, play
+from integration.cases import CLOSE, Case, Played, check_numbers, check_search, check_whole, play
 from local_flower import SuperLink, simulation_superlink
 from reference import dense
 
@@ -40,6 +40,12 @@ FAILING = Case(
     rounds=14,
     config={"faults": " ".join(f"{what}:{node}:{t}" for node, (t, what) in FAULTS.items())},
 )
+SEARCH = Case(
+    "search",
+    "search",
+    {"topology": "one-peer-exponential", "seed": 11, "metric": "first"},
+    rounds=3,
+)
 FEDAVG = Case("fedavg", "fedavg", {"min_available_nodes": NODES}, rounds=2)
 SINGLE = [
     Case("single-gossip", "gossip", {"topology": "ring"}, rounds=3),
@@ -60,7 +66,7 @@ def link() -> Iterator[SuperLink]:
 
 @pytest.fixture(scope="module")
 def played(link: SuperLink) -> Played:
-    return play(link, [*WHOLE, FAILING, FEDAVG], timeout_s=220)
+    return play(link, [*WHOLE, FAILING, SEARCH, FEDAVG], timeout_s=220)
 
 
 @pytest.mark.parametrize("case", WHOLE, ids=lambda case: case.name)
@@ -118,6 +124,10 @@ def test_the_others_lose_only_what_failed(played: Played) -> None:
     assert outcome.missing == expected
     assert {loss.used for loss in outcome.losses} == {"rest of the row"}
     check_numbers(FAILING, outcome, outcome.plan, outcome.missing)
+
+
+def test_a_search_tries_all_candidates(played: Played) -> None:
+    check_search(SEARCH, played.outcomes["search"], NODES)
 
 
 def test_fedavg_takes_no_notice_of_the_mod(played: Played) -> None:

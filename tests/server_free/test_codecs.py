@@ -36,6 +36,16 @@ def test_every_model_comes_back_bit_for_bit(model: Model, chunk_bytes: int | Non
     assert sum(len(chunk.data) for chunk in encoded.chunks) == encoded.nbytes
 
 
+@pytest.mark.parametrize("chunk_bytes", [None, 64])
+def test_all_who_decode_share_arrays_that_nobody_can_change(chunk_bytes: int | None) -> None:
+    encoded = encode({"a": np.arange(100.0), "b": np.ones(3)}, chunk_bytes)
+    first, second = decode(encoded), decode(encoded)
+    assert np.shares_memory(first["a"], second["a"])
+    for array in first.values():
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
 @given(model=models, chunk_bytes=st.integers(1, 40))
 def test_all_chunks_but_the_last_are_full(model: Model, chunk_bytes: int) -> None:
     sizes = [len(chunk.data) for chunk in encode(model, chunk_bytes).chunks]

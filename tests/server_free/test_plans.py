@@ -300,6 +300,26 @@ def parts(plan: Plan) -> list[Any]:
     ]
 
 
+@given(seed=st.integers(0, 99), rounds=st.lists(st.integers(1, 400), max_size=20))
+def test_what_was_asked_before_changes_nothing(seed: int, rounds: list[int]) -> None:
+    asked = teleporting(9, 4, num_rounds=400, seed=seed).with_live(200, range(5))
+    for round in (*range(1, 300), *rounds):
+        fresh = teleporting(9, 4, num_rounds=400, seed=seed).with_live(200, range(5))
+        assert asked.active(round) == fresh.active(round)
+    for round in rounds:
+        fresh = teleporting(9, 4, num_rounds=400, seed=seed).with_live(200, range(5))
+        for node in holders(asked, round):
+            assert asked.sources(node, round) == fresh.sources(node, round)
+            assert asked.readers(node, round) == fresh.readers(node, round)
+            assert asked.slot(node, round) == fresh.slot(node, round)
+
+
+def test_who_is_lost_takes_little_text_among_many_nodes() -> None:
+    plan = ring_of(2000).with_live(2, [node for node in range(2000) if node != 7])
+    assert len(plan.to_json()) < 200
+    assert Plan.from_json(plan.to_json()) == plan
+
+
 @settings(max_examples=50)
 @given(plan=plans())
 def test_a_plan_comes_back_from_json(plan: Plan) -> None:
@@ -449,9 +469,10 @@ GOOD = json.loads(teleporting(9, 2).to_json())
         {"schedule": {"num_nodes": 9, "num_active": 10, "seed": 0}},
         {"num_rounds": None},
         {"num_rounds": -1},
-        {"live": [[1]]},
-        {"live": [[1, [99]]]},
-        {"live": None},
+        {"lost": [[1]]},
+        {"lost": [[1, [99]]]},
+        {"lost": [[2, [0]]]},
+        {"lost": None},
     ],
     ids=str,
 )

@@ -19,7 +19,7 @@ from flwr_gossip.server_free.errors import (
     NoNodesLeft,
     PlanError,
 )
-from flwr_gossip.server_free.orders import RECORD
+from flwr_gossip.server_free.orders import PROTOCOL, RECORD
 from flwr_gossip.server_free.simulation import InProcessGrid
 from flwr_gossip.server_free.topologies import ring
 from flwr_gossip.strategies import Gossip, GossipResult, Teleportation
@@ -32,7 +32,10 @@ from reference import dense
 @pytest.mark.parametrize(
     ("strategy", "match"),
     [
-        (Gossip("rign"), r"topology 'rign' is unknown; allowed are .*ring.*torus:RxC"),
+        (
+            Gossip("rign"),
+            r"topology 'rign' is unknown \(did you mean 'ring'\?\); allowed are .*ring.*torus:RxC",
+        ),
         (Gossip("ring:4"), r"topology 'ring:4' is unknown"),
         (Gossip("torus:3"), r"torus:3.*torus:RxC"),
         (Gossip("torus:3x3"), r"torus:3x3.* 9 nodes.*4"),
@@ -257,7 +260,8 @@ def tampered(changes: dict[str, Any], *kinds: str) -> GossipResult:
 
 
 def test_another_protocol_at_first_contact_names_both_versions() -> None:
-    match = r"1001 cannot take part: .*flwr-gossip 9\.9 \(protocol 99\), this side .*protocol 1\)"
+    ours = rf"this side .*protocol {PROTOCOL}\)"
+    match = rf"1001 cannot take part: .*flwr-gossip 9\.9 \(protocol 99\), {ours}"
     with pytest.raises(GossipError, match=match):
         tampered({"protocol": 99, "version": "9.9"}, "hello")
 
@@ -453,6 +457,33 @@ def test_a_failed_node_that_is_back_starts_from_its_neighbours() -> None:
     missing = {(reader, 2, 1) for reader in (0, 1, 2)}
     z = dense(result.plan, x0, local_update, back - 1, missing)
     np.testing.assert_allclose(calls.given[1, back], z[1], rtol=1e-12, atol=1e-12)
+
+
+def test_a_failed_node_may_be_back_under_another_flower_node_id() -> None:
+    """A restarted SuperNode has a new id; replies under it count, those under the old do not."""
+    calls = Calls()
+
+    class Restarted(InProcessGrid):
+        failed = False
+
+        def get_node_ids(self) -> Iterable[int]:
+            ids = {1001: 1501} if Restarted.failed else {}
+            return [ids.get(node_id, node_id) for node_id in super().get_node_ids()]
+
+        def _new_context(self, node_id: int) -> Context:
+            return super()._new_context(1001 if node_id == 1501 else node_id)
+
+    def before_train(node: int, t: int) -> None:
+        if (node, t) == (1, 2):
+            Restarted.failed = True
+            raise RuntimeError("the disk is full")
+
+    app = quadratic_app(calls, before_train=before_train)
+    strategy = Gossip("ring", fraction_evaluate=0.0)
+    result = play(strategy, app, 4, 6, initial("float64"), grid_type=Restarted)
+    assert list(result.failures) == [1]
+    assert {t for node, t in calls.trained if node == 1} == {1, 4, 5, 6}
+    assert result.train_metrics_clientapp[6]["loss"] == np.mean([6, 7, 8, 9])
 
 
 def test_failures_at_evaluation_do_not_stop_the_training() -> None:

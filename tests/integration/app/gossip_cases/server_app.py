@@ -14,7 +14,13 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from flwr_gossip.server_free.errors import GossipError
-from flwr_gossip.strategies import Gossip, GossipResult, Teleportation
+from flwr_gossip.strategies import (
+    Gossip,
+    GossipResult,
+    SearchResult,
+    Teleportation,
+    TeleportationSearch,
+)
 from gossip_cases.task import PROBE, initial, to_vector
 
 app = ServerApp()
@@ -22,6 +28,7 @@ app = ServerApp()
 STRATEGIES: dict[str, type[Strategy]] = {
     "fedavg": FedAvg,
     "gossip": Gossip,
+    "search": TeleportationSearch,
     "teleportation": Teleportation,
 }
 
@@ -67,10 +74,13 @@ def play(case: dict[str, Any], grid: Any, folder: Path) -> dict[str, Any]:
         models[f"server-{round}"] = to_vector(arrays)
         return MetricRecord({"first": float(models[f"server-{round}"][0])})
 
+    searching = case["strategy"] == "search"  # in which nodes do a round more than once
     strategy = STRATEGIES[case["strategy"]](
         **case["options"],
-        train_metrics_aggr_fn=lambda records, key: remember(trained, records),
-        evaluate_metrics_aggr_fn=lambda records, key: remember(evaluated, records),
+        train_metrics_aggr_fn=lambda records, key: remember([] if searching else trained, records),
+        evaluate_metrics_aggr_fn=lambda records, key: remember(
+            [] if searching else evaluated, records
+        ),
     )
     began = time.monotonic()
     result = strategy.start(
@@ -93,13 +103,18 @@ def play(case: dict[str, Any], grid: Any, folder: Path) -> dict[str, Any]:
             "traffic": asdict(result.traffic),
             "plan": result.plan.to_json() if result.plan else "",
         }
+    if isinstance(result, SearchResult):
+        outcome["values"] = {trial.num_active: trial.value for trial in result.trials}
+        outcome["num_active"] = result.num_active
     return outcome
 
 
 def remember(seen: Seen, records: list[RecordDict]) -> MetricRecord:
-    """Note which node was given what in which round; return some metric for the result."""
+    """Note which node was given what in which round; return the mean of the first number."""
+    first = []
     for record in records:
         (metrics,) = record.metric_records.values()
         z = [metrics[f"z{place:02}"] for place in range(PROBE)]
         seen.append({"node": metrics["node"], "round": metrics["round"], "z": z})
-    return MetricRecord({"nodes": len(records)})
+        first.append(z[0])
+    return MetricRecord({"nodes": len(records), "first": float(np.mean(first))})

@@ -1,0 +1,96 @@
+"""The in-process grid: nodes keep their state and nothing else, and any Flower strategy runs."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import FedAvg
+
+from apps import initial, local_update, play, quadratic_app, to_record, to_vector
+from flwr_gossip.clients import gossip_mod
+from flwr_gossip.server_free.simulation import InProcessGrid
+from flwr_gossip.strategies import Gossip, Teleportation
+
+NODES = 6
+
+
+def counting_app(seen: dict[int, list[int]], contexts: list[Any]) -> ClientApp:
+    """Return an app whose even nodes count their rounds in their state."""
+    app = ClientApp(mods=[gossip_mod])
+
+    @app.train()
+    def train(msg: Message, ctxt: Context) -> Message:
+        node = int(ctxt.node_config["partition-id"])
+        contexts.append(weakref.ref(ctxt))
+        if node % 2 == 0:
+            count = int(ctxt.state["own"]["count"]) if "own" in ctxt.state else 0
+            ctxt.state["own"] = ConfigRecord({"count": count + 1})
+            seen.setdefault(node, []).append(count + 1)
+        return Message(RecordDict({"arrays": msg.content["arrays"]}), reply_to=msg)
+
+    return app
+
+
+@pytest.mark.parametrize("workers", [1, NODES])
+def test_state_stays_with_its_node_and_a_node_without_state_leaves_nothing(workers: int) -> None:
+    seen: dict[int, list[int]] = {}
+    contexts: list[Any] = []
+    with InProcessGrid(counting_app(seen, contexts), NODES, max_workers=workers) as grid:
+        strategy = Gossip("ring", fraction_evaluate=0.0, rounds_per_message=1)
+        strategy.start(grid, initial(), num_rounds=3)
+        gc.collect()
+        alive = {one().node_config["partition-id"] for one in contexts if one() is not None}
+    assert seen == {0: [1, 2, 3], 2: [1, 2, 3], 4: [1, 2, 3]}
+    assert alive == {0, 2, 4}
+
+
+def test_no_model_lives_on_in_the_messages_that_were_sent() -> None:
+    sent: list[Message] = []
+    before: list[list[str]] = []
+
+    class Keeping(InProcessGrid):
+        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+            listed = list(messages)
+            sent.extend(listed)
+            before.extend(sorted(message.content) for message in listed)
+            return super().push_messages(listed)
+
+    play(Teleportation(2, "ring"), quadratic_app(), NODES, 4, grid_type=Keeping)
+    assert len(sent) > 4 * 2
+    assert [sorted(message.content) for message in sent] == before
+    assert not any(message.content.array_records for message in sent)
+
+
+def test_what_a_client_raises_is_an_error_reply_and_the_message_stays() -> None:
+    app = ClientApp()
+
+    @app.train()
+    def train(msg: Message, ctxt: Context) -> Message:
+        msg.content = RecordDict({"metrics": MetricRecord({"x": 1.0})})
+        raise ValueError("no data")
+
+    with InProcessGrid(app, 1) as grid:
+        message = Message(RecordDict({"config": ConfigRecord({"x": 1})}), 1000, "train")
+        (reply,) = grid.send_and_receive([message])
+    assert reply.error.reason == "ValueError: no data"
+    assert list(message.content) == ["config"]
+
+
+def test_flowers_own_fedavg_runs_on_it() -> None:
+    strategy = FedAvg(fraction_evaluate=0.0, min_available_nodes=NODES)
+    with InProcessGrid(quadratic_app(), NODES) as grid:
+        result = strategy.start(grid, initial("float64"), num_rounds=3)
+    x = to_vector(initial("float64"))
+    examples = np.arange(1.0, NODES + 1)
+    for t in (1, 2, 3):
+        trained = np.stack([local_update(x, node, t) for node in range(NODES)])
+        x = examples @ trained / examples.sum()
+    np.testing.assert_allclose(to_vector(result.arrays), x, rtol=1e-12)
+    assert to_record(x, "float64").keys() == result.arrays.keys()
