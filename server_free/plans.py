@@ -280,4 +280,6 @@ def _schedule_from(content: Mapping[str, int]) -> Schedule:
 def _topology_from(spec: str, rows: str, num_slots: int) -> Topology:
     if rows:
         return topologies.from_bytes(rows.encode())
+    if "edges:" in spec:  # its rows travel; nobody else's files are read for a plan
+        raise PlanError(f"the plan names the topology {spec!r} without its rows.")
     return topologies.from_spec(spec, num_nodes=num_slots)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -492,3 +493,21 @@ def test_shares_of_a_masked_row_are_those_of_the_mixing_module() -> None:
     plan = Plan(topologies.chain(4), AllActive(4), 3).with_live(1, [0, 1, 3])
     weights = {r: w for r, w in topologies.chain(4).weights(1, 1).items() if r != 2}
     assert {s.slot: s.weight for s in plan.row(1, 1)} == renormalized(weights)
+
+
+@pytest.mark.parametrize("spec", ["edges:/etc/passwd", "side-by-side:2+2,edges:/etc/passwd"])
+def test_a_plan_from_elsewhere_reads_no_file_here(spec: str) -> None:
+    text = Plan(topologies.ring(4), AllActive(4), 3).to_json().replace('"ring"', json.dumps(spec))
+    with pytest.raises(PlanError, match="without its rows"):
+        Plan.from_json(text)
+
+
+def test_the_graph_of_an_edge_file_travels_with_the_plan(tmp_path: Path) -> None:
+    file = tmp_path / "graph.txt"
+    file.write_text("0 1\n1 2\n2 3\n")
+    plan = Plan(topologies.from_spec(f"edges:{file}", num_nodes=4), AllActive(4), 3)
+    text = plan.to_json()
+    file.unlink()
+    again = Plan.from_json(text)
+    assert again == plan
+    np.testing.assert_array_equal(again.topology.matrix(1), topologies.chain(4).matrix(1))
