@@ -87,9 +87,9 @@ def _from_array(array: Array) -> np.ndarray:
 
 def _to_array(array: np.ndarray) -> Array:
     """Return ``Array(array)``, made in one copy instead of numpy's many small ones."""
-    header = _header(array.dtype.str, array.shape)
+    name, header = _header(array.dtype, array.shape)
     data = b"".join((header, np.ascontiguousarray(array).data.cast("B") if array.size else b""))
-    return Array(array.dtype.name, tuple(array.shape), SType.NUMPY, data)
+    return Array(name, tuple(array.shape), SType.NUMPY, data)
 
 
 def _header_bytes(data: bytes) -> int | None:
@@ -107,11 +107,12 @@ def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 @lru_cache(maxsize=4096)
-def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
+def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[str, bytes]:
+    """Return the dtype's name and the header of the .npy file."""
     stream = BytesIO()
-    description = {"descr": dtype, "fortran_order": False, "shape": shape}
+    description = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, description)
-    return stream.getvalue()
+    return dtype.name, stream.getvalue()
 
 
 def join(main: Model, travelling: dict[str, Model]) -> dict[str, np.ndarray]:

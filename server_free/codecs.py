@@ -214,10 +214,10 @@ def _offsets(tensors: Sequence[TensorSpec]) -> list[int]:
 def _pieces(model: Model) -> Iterator[memoryview]:
     """Yield the bytes of the buffer, tensor by tensor, copied only where numpy must."""
     end = 0
-    for array in model.values():
+    for spec, array in zip(signature(model), model.values(), strict=True):
         if gap := -end % ALIGN_BYTES:
             yield memoryview(bytes(gap))
-        raw = np.ascontiguousarray(array, DTYPES[array.dtype.name]).reshape(-1).view(np.uint8)
+        raw = np.ascontiguousarray(array, DTYPES[spec.dtype]).reshape(-1).view(np.uint8)
         yield raw.data
         end += gap + raw.nbytes
 

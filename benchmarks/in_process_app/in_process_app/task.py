@@ -39,30 +39,16 @@ CASES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
-    """What a round cost, from its first message to the aggregate of its replies."""
+@dataclass(slots=True)
+class Measured:
+    """What rounds cost: each from its first message to the aggregate of its replies.
 
-    updates: int
-    wall_s: float
-    cpu_s: float
+    ``cpu_s`` is that of all of them, of all processes together.
+    """
 
-
-@dataclass
-class Watch:
-    """Notes the rounds of a strategy."""
-
-    rounds: list[Round] = field(default_factory=list)
-    began: tuple[float, float] = (0.0, 0.0)
-
-    def start(self) -> None:
-        """Begin a round."""
-        self.began = cpu_seconds(), time.perf_counter()
-
-    def stop(self, updates: int) -> None:
-        """End a round of so many updates."""
-        wall_s = time.perf_counter() - self.began[1]
-        self.rounds.append(Round(updates, wall_s, cpu_seconds() - self.began[0]))
+    updates: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    cpu_s: float = 0.0
 
 
 def cpu_seconds() -> float:
@@ -81,17 +67,21 @@ def cpu_seconds() -> float:
 
 
 class Timed(Strategy):
-    """Mixed into a strategy: its rounds are watched."""
+    """Mixed into a strategy: its rounds are measured, but for the first, which starts processes."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.watch = Watch()
+        self.measured = Measured()
+        self.last_round = 0
+        self._began = 0.0
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Begin a round."""
-        self.watch.start()
+        if server_round == 2:
+            self.measured.cpu_s = -cpu_seconds()
+        self._began = time.perf_counter()
         return super().configure_train(server_round, arrays, config, grid)  # type: ignore[safe-super]
 
     def aggregate_train(
@@ -100,7 +90,11 @@ class Timed(Strategy):
         """End a round."""
         received = list(replies)
         result = super().aggregate_train(server_round, received)  # type: ignore[safe-super]
-        self.watch.stop(sum(not reply.has_error() for reply in received))
+        if server_round > 1:
+            self.measured.seconds.append(time.perf_counter() - self._began)
+            self.measured.updates.append(sum(not reply.has_error() for reply in received))
+        if server_round == self.last_round:
+            self.measured.cpu_s += cpu_seconds()
         return result
 
 
@@ -126,12 +120,13 @@ def fedavg(num_nodes: int, sampled: int) -> Timed:
     )
 
 
-def play(strategy: Timed, grid: Grid, case: str, rounds: int) -> list[Round]:
-    """Train a case and return what each round cost, without the first: it starts processes."""
-    chosen = CASES[case]
-    config = ConfigRecord({"training": chosen.training})
-    strategy.start(grid, initial(chosen), rounds + 1, timeout=TIMEOUT_S, train_config=config)
-    return strategy.watch.rounds[1:]
+def play(strategy: Timed, grid: Grid, case: str, rounds: int) -> Measured:
+    """Train a case and return what ``rounds`` rounds cost."""
+    strategy.last_round = rounds + 1
+    config = ConfigRecord({"training": CASES[case].training})
+    start = initial(CASES[case])
+    strategy.start(grid, start, strategy.last_round, timeout=TIMEOUT_S, train_config=config)
+    return strategy.measured
 
 
 def initial(case: Case) -> ArrayRecord:
