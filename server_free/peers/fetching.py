@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..models import Model
 from . import frames
 from . import peer_pb2 as pb
 from .links import Membership, Missing
+from .tokens import NONCE_BYTES
 from .training import Absent, NotReady
 from .waiting import Wait
 
@@ -24,6 +26,8 @@ __all__ = ["Fetch"]
 FIRST_RETRY_S, LAST_RETRY_S = 0.05, 1.0
 TRANSFERS = 2
 """How often a model may begin to come: a connection that breaks half-way is tried once more."""
+CHALLENGES = 3
+"""How often in a row a peer may ask for another token; an honest one asks once when it is new."""
 PROBE_S = 1.0
 """How long a holder that is known to be missing may take to say that it has the model."""
 REFUSALS = {
@@ -33,6 +37,10 @@ REFUSALS = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.UNIMPLEMENTED,
 }
+
+
+class _Challenged(Exception):
+    """The peer asks for a token for another challenge."""
 
 
 @dataclass(slots=True)
@@ -49,6 +57,8 @@ class Fetch:
         What is asked, where, and how long it may take.
     max_bytes : int
         The largest model accepted.
+    challenges : dict[str, bytes]
+        The latest challenge of each peer, by address; shared by the fetches of a link.
     hear : Callable[[Wait, NotReady], None]
         Told what the peer says of the holder and of missing nodes.
     """
@@ -57,6 +67,7 @@ class Fetch:
     membership: Membership
     wait: Wait
     max_bytes: int
+    challenges: dict[str, bytes]
     hear: Callable[[Wait, NotReady], None]
     transfers: int = 0
     receiving: bool = False
@@ -69,7 +80,7 @@ class Fetch:
         retry_s = FIRST_RETRY_S
         while True:
             try:
-                return await self._attempt()
+                return await self._attempt(CHALLENGES)
             except TimeoutError:
                 return self._silent()
             except WireError as error:
@@ -84,6 +95,12 @@ class Fetch:
     async def probe(self) -> Model | None:
         """Return the model if the peer has it right now."""
         self.answered = False
+        for _ in range(CHALLENGES):
+            with suppress(_Challenged):
+                return await self._ask_once()
+        return None
+
+    async def _ask_once(self) -> Model | None:
         call = self._call()
         try:
             limit = min(PROBE_S, self.wait.patience.silence_s)
@@ -104,10 +121,18 @@ class Fetch:
         """Begin an attempt; its deadline is one that slow but steady transfers never reach."""
         patience = self.wait.patience
         longest = patience.ceiling_s + patience.silence_s * (2 + self.max_bytes / CHUNK_BYTES)
-        request = frames.fetch_request(self.membership, self.wait.id, patience.silence_s)
+        challenge = self.challenges.get(self.wait.address, b"")
+        request = frames.fetch_request(self.membership, self.wait.id, patience.silence_s, challenge)
         return self.stub.Fetch(request, timeout=longest)
 
-    async def _attempt(self) -> Model | Missing:
+    async def _attempt(self, challenges: int) -> Model | Missing:
+        """Ask, and ask again at once up to ``challenges`` times when another token is wanted."""
+        for _ in range(challenges):
+            with suppress(_Challenged):
+                return await self._listen()
+        raise WireError(f"the peer asked for another token {challenges} times in a row")
+
+    async def _listen(self) -> Model | Missing:
         call = self._call()
         try:
             while True:
@@ -128,9 +153,15 @@ class Fetch:
             call.cancel()
 
     def _note(self, frame: pb.FetchFrame) -> str | None:
-        """Note a sign of life and return the kind of the frame."""
+        """Note a sign of life and return the kind of the frame; raises ``_Challenged``."""
         kind: str | None = frame.WhichOneof("frame")
         self.problem = ""
+        if kind == "challenge":
+            self.wait.heard = time.monotonic()
+            if len(frame.challenge) != NONCE_BYTES:
+                raise WireError(f"the peer sent a challenge of {len(frame.challenge)} bytes")
+            self.challenges[self.wait.address] = frame.challenge
+            raise _Challenged
         if kind in ("not_ready", "header"):
             state = frames.from_state(frame)
             self.wait.hear(state, time.monotonic())

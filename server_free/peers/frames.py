@@ -14,6 +14,7 @@ from .training import Absent, NotReady, Ready
 __all__ = [
     "CHANNEL_OPTIONS",
     "absent_frame",
+    "challenge_frame",
     "chunk_frame",
     "fetch_request",
     "from_chunk",
@@ -67,8 +68,10 @@ def from_chunk(chunk: pb.Chunk) -> Chunk:
 # ----- fetch
 
 
-def fetch_request(membership: Membership, id: ModelId, silence_s: float) -> pb.FetchRequest:
-    """Return a request with a fresh nonce and its token."""
+def fetch_request(
+    membership: Membership, id: ModelId, silence_s: float, challenge: bytes = b""
+) -> pb.FetchRequest:
+    """Return a request with a fresh nonce and its token for the peer's ``challenge``."""
     key, nonce = membership.key, make_nonce()
     return pb.FetchRequest(
         protocol=WIRE_VERSION,
@@ -79,7 +82,8 @@ def fetch_request(membership: Membership, id: ModelId, silence_s: float) -> pb.F
         silence_s=silence_s,
         run=fingerprint(key),
         nonce=nonce,
-        token=make_token(key, membership.training, id, membership.node, nonce),
+        token=make_token(key, membership.training, id, membership.node, nonce, challenge),
+        challenge=challenge,
     )
 
 
@@ -103,6 +107,11 @@ def from_state(frame: pb.FetchFrame) -> NotReady:
 def not_ready_frame(answer: NotReady) -> pb.FetchFrame:
     """Return a sign of life."""
     return pb.FetchFrame(not_ready=_state(answer), known_missing=answer.known_missing)
+
+
+def challenge_frame(challenge: bytes) -> pb.FetchFrame:
+    """Return the frame that asks for a token for ``challenge``."""
+    return pb.FetchFrame(challenge=challenge)
 
 
 def absent_frame(answer: Absent) -> pb.FetchFrame:

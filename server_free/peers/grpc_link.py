@@ -67,6 +67,7 @@ class GrpcLink(BaseLink):
         self._channels: dict[str, Any] = {}
         self._credentials: Any = None
         self._max_bytes = 0
+        self._challenges: dict[str, bytes] = {}
         self._heard_of: dict[int, asyncio.Event] = {}
         self._not_before: dict[int, float] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -256,6 +257,7 @@ class GrpcLink(BaseLink):
             self.membership,
             wait,
             self._max_bytes,
+            self._challenges,
             self._hear,
         )
         answer = await self._fetch_unless_known(fetch)

@@ -30,7 +30,7 @@ __all__ = [
     "describe",
 ]
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 """Version of what peers say to each other; peers of different versions refuse each other."""
 KEY_BYTES = 32
 MISSING_KINDS = (

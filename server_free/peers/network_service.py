@@ -15,7 +15,7 @@ from .links import WIRE_VERSION, ModelId
 from .mailbox import Mailbox
 from .peer_pb2_grpc import PeerServicer
 from .tls import covers
-from .tokens import Nonces, fingerprint, token_is_good
+from .tokens import Challenge, fingerprint, token_is_good
 from .training import Absent, NotReady, Ready
 
 __all__ = ["NetworkService", "Refused"]
@@ -35,6 +35,10 @@ class Refused(Exception):
         self.code = code
 
 
+class _Challenged(Exception):
+    """The request was made for another challenge than the one of now."""
+
+
 class NetworkService(PeerServicer):
     """Serves the models of a mailbox to who has the key of their run.
 
@@ -49,13 +53,15 @@ class NetworkService(PeerServicer):
     def __init__(self, mailbox: Mailbox, *, bind_requester: bool) -> None:
         self._mailbox = mailbox
         self._bind_requester = bind_requester
-        self._nonces = Nonces()
+        self.challenge = Challenge()
         self._strangers = 0
 
     async def Fetch(self, request: pb.FetchRequest, context: grpc.aio.ServicerContext) -> None:
         """Send signs of life till there is an answer, then the answer."""
         try:
             await _Fetch(self, request, context).answer()
+        except _Challenged:
+            await context.write(frames.challenge_frame(self.challenge.value))
         except Refused as refusal:
             await context.abort(refusal.code, str(refusal))
 
@@ -157,12 +163,13 @@ class _Fetch:
         return True
 
     def _check_token(self, key: bytes) -> None:
-        request = self._request
-        nonce, requester = request.nonce, request.requester
-        good = token_is_good(request.token, key, request.training, self._id, requester, nonce)
-        if not good:
+        request, challenge = self._request, self._service.challenge
+        if request.challenge != challenge.value:
+            raise _Challenged
+        token, signed = request.token, (request.training, self._id, request.requester)
+        if not token_is_good(token, key, *signed, request.nonce, challenge.value):
             raise Refused(grpc.StatusCode.PERMISSION_DENIED, "the token is not good for this")
-        if not self._service._nonces.use(key, nonce):
+        if not challenge.use(key, request.nonce):
             raise Refused(grpc.StatusCode.PERMISSION_DENIED, "the token was used before")
 
     def _check_certificate(self) -> None:

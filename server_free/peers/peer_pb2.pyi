@@ -42,7 +42,7 @@ class Chunk(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., crc32: _Optional[int] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
-    __slots__ = ("protocol", "training", "id", "requester", "segment", "silence_s", "run", "nonce", "token")
+    __slots__ = ("protocol", "training", "id", "requester", "segment", "silence_s", "run", "nonce", "token", "challenge")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +52,7 @@ class FetchRequest(_message.Message):
     RUN_FIELD_NUMBER: _ClassVar[int]
     NONCE_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
+    CHALLENGE_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     training: str
     id: ModelId
@@ -61,7 +62,8 @@ class FetchRequest(_message.Message):
     run: bytes
     nonce: bytes
     token: bytes
-    def __init__(self, protocol: _Optional[int] = ..., training: _Optional[str] = ..., id: _Optional[_Union[ModelId, _Mapping]] = ..., requester: _Optional[int] = ..., segment: _Optional[str] = ..., silence_s: _Optional[float] = ..., run: _Optional[bytes] = ..., nonce: _Optional[bytes] = ..., token: _Optional[bytes] = ...) -> None: ...
+    challenge: bytes
+    def __init__(self, protocol: _Optional[int] = ..., training: _Optional[str] = ..., id: _Optional[_Union[ModelId, _Mapping]] = ..., requester: _Optional[int] = ..., segment: _Optional[str] = ..., silence_s: _Optional[float] = ..., run: _Optional[bytes] = ..., nonce: _Optional[bytes] = ..., token: _Optional[bytes] = ..., challenge: _Optional[bytes] = ...) -> None: ...
 
 class State(_message.Message):
     __slots__ = ("started", "round", "waiting", "working_s")
@@ -84,7 +86,7 @@ class Absent(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class FetchFrame(_message.Message):
-    __slots__ = ("not_ready", "absent", "header", "chunk", "known_missing", "state")
+    __slots__ = ("not_ready", "absent", "header", "chunk", "challenge", "known_missing", "state")
     class KnownMissingEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -96,15 +98,17 @@ class FetchFrame(_message.Message):
     ABSENT_FIELD_NUMBER: _ClassVar[int]
     HEADER_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    CHALLENGE_FIELD_NUMBER: _ClassVar[int]
     KNOWN_MISSING_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     not_ready: State
     absent: Absent
     header: Header
     chunk: Chunk
+    challenge: bytes
     known_missing: _containers.ScalarMap[int, str]
     state: State
-    def __init__(self, not_ready: _Optional[_Union[State, _Mapping]] = ..., absent: _Optional[_Union[Absent, _Mapping]] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., known_missing: _Optional[_Mapping[int, str]] = ..., state: _Optional[_Union[State, _Mapping]] = ...) -> None: ...
+    def __init__(self, not_ready: _Optional[_Union[State, _Mapping]] = ..., absent: _Optional[_Union[Absent, _Mapping]] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., challenge: _Optional[bytes] = ..., known_missing: _Optional[_Mapping[int, str]] = ..., state: _Optional[_Union[State, _Mapping]] = ...) -> None: ...
 
 class DescribeRequest(_message.Message):
     __slots__ = ()

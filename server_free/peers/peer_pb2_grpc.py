@@ -46,6 +46,7 @@ class PeerServicer(object):
 
     def Fetch(self, request, context):
         """Sends not_ready as a sign of life until the model is there, then its header and chunks.
+        A request with an old challenge, or with none, is answered by the new one alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

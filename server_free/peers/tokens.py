@@ -1,9 +1,10 @@
 """Who may read: tokens made with the key of a run, each good once.
 
-There is no clock in it: a token is bound to one model, one requester and one nonce, and a nonce
-is refused when it comes again. The latest ``REMEMBERED_NONCES`` are remembered. Who has listened
-and waits till a nonce is forgotten can use its token again, but only for the model it was made
-for, which is of an old round by then and as a rule no longer held.
+There is no clock in it: a token is bound to one model, one requester, one nonce and the challenge
+of the peer that is asked. A nonce is refused when it comes again. No nonce is ever forgotten while
+a token with it is good: a peer takes a new challenge when it starts and whenever its memory of
+nonces is full, and a token made for the old one is not good any more. Who asks with an old
+challenge, or with none, is told the new one and asks again.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ import hashlib
 import hmac
 import os
 import struct
-from collections import deque
 
 from .links import ModelId
 
-__all__ = ["NONCE_BYTES", "Nonces", "fingerprint", "make_nonce", "make_token", "token_is_good"]
+__all__ = ["NONCE_BYTES", "Challenge", "fingerprint", "make_nonce", "make_token", "token_is_good"]
 
 NONCE_BYTES = 16
 FINGERPRINT_BYTES = 8
 REMEMBERED_NONCES = 1 << 15
-"""About 5 MB for all runs together."""
+"""About 4 MB for all runs together."""
 
 
 def fingerprint(key: bytes) -> bytes:
@@ -34,30 +34,47 @@ def make_nonce() -> bytes:
     return os.urandom(NONCE_BYTES)
 
 
-def make_token(key: bytes, training: str, id: ModelId, requester: int, nonce: bytes) -> bytes:
-    """Return HMAC-SHA256 over what is asked, by whom, and ``nonce``; 32 bytes.
+def make_token(
+    key: bytes, training: str, id: ModelId, requester: int, nonce: bytes, challenge: bytes
+) -> bytes:
+    """Return HMAC-SHA256 over what is asked, by whom, ``nonce`` and ``challenge``; 32 bytes.
 
     Every field has a fixed size or its length before it, so no two requests sign the same bytes.
     """
-    name = training.encode()
-    numbers = struct.pack(">qqqqII", id.round, id.slot, id.node, requester, len(name), len(nonce))
-    return hmac.digest(key, numbers + name + nonce, "sha256")
+    texts = (training.encode(), nonce, challenge)
+    numbers = (id.round, id.slot, id.node, requester, *map(len, texts))
+    return hmac.digest(key, struct.pack(">qqqqIII", *numbers) + b"".join(texts), "sha256")
 
 
 def token_is_good(
-    token: bytes, key: bytes, training: str, id: ModelId, requester: int, nonce: bytes
+    token: bytes,
+    key: bytes,
+    training: str,
+    id: ModelId,
+    requester: int,
+    nonce: bytes,
+    challenge: bytes,
 ) -> bool:
     """Return whether ``token`` is the one for this request, in constant time."""
-    return hmac.compare_digest(token, make_token(key, training, id, requester, nonce))
+    return hmac.compare_digest(token, make_token(key, training, id, requester, nonce, challenge))
 
 
-class Nonces:
-    """Remembers the latest nonces of all runs together; the oldest are forgotten first."""
+class Challenge:
+    """What a peer wants in the tokens now, and the nonces it has seen since it wants that.
+
+    Parameters
+    ----------
+    remembered : int (default: REMEMBERED_NONCES)
+        After so many nonces of all runs together the challenge changes and they are forgotten.
+    """
 
     def __init__(self, remembered: int = REMEMBERED_NONCES) -> None:
-        self._order: deque[bytes] = deque()
-        self._seen: set[bytes] = set()
         self._remembered = remembered
+        self._renew()
+
+    def _renew(self) -> None:
+        self.value = make_nonce()
+        self._seen: set[bytes] = set()
 
     def use(self, key: bytes, nonce: bytes) -> bool:
         """Return whether ``nonce`` has the right size and is new for this key; it is now used."""
@@ -65,7 +82,6 @@ class Nonces:
         if len(nonce) != NONCE_BYTES or used in self._seen:
             return False
         self._seen.add(used)
-        self._order.append(used)
-        if len(self._order) > self._remembered:
-            self._seen.remove(self._order.popleft())
+        if len(self._seen) >= self._remembered:
+            self._renew()
         return True

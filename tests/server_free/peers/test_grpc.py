@@ -23,10 +23,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from flwr_gossip.server_free.codecs import Chunk, EncodedModel, encode
 from flwr_gossip.server_free.errors import MailboxFull, PeerError, PeerUnreachable
-from flwr_gossip.server_free.peers import frames, network_service
+from flwr_gossip.server_free.peers import frames, network_service, tokens
 from flwr_gossip.server_free.peers import peer_pb2 as pb
 from flwr_gossip.server_free.peers.host import PeerHost
 from flwr_gossip.server_free.peers.links import (
+    WIRE_VERSION,
     Membership,
     Missing,
     ModelId,
@@ -321,7 +322,14 @@ def refusal(stub: PeerStub, request: pb.FetchRequest) -> tuple[grpc.StatusCode, 
 
 
 def request_of(host: PeerHost, **changes: Any) -> pb.FetchRequest:
-    request = frames.fetch_request(member(1, host.address), FIRST, silence_s=1)
+    """Return a request of node 1; it has the host's challenge if the host knows its training."""
+    membership, challenge = member(1, host.address), b""
+    if host.mailbox.key("t") is not None:
+        with grpc.insecure_channel(host.address) as channel:
+            first = frames.fetch_request(membership, FIRST, silence_s=1)
+            [answer] = ask(PeerStub(channel), first)
+            challenge = answer.challenge
+    request = frames.fetch_request(membership, FIRST, 1, challenge)
     for name, value in changes.items():
         setattr(request, name, value)
     return request
@@ -336,6 +344,55 @@ def test_a_good_token_works_once(
     code, details = refusal(stub, request)
     assert code == grpc.StatusCode.PERMISSION_DENIED
     assert "used before" in details
+
+
+def test_a_request_without_the_challenge_of_now_is_told_it_and_nothing_else(
+    host: PeerHost, stub: PeerStub, publish: Callable[..., None]
+) -> None:
+    publish(FIRST, MODEL)
+    for challenge in (b"", b"x" * 16, b"x" * 1000):
+        answers = ask(stub, request_of(host, challenge=challenge))
+        assert [answer.WhichOneof("frame") for answer in answers] == ["challenge"]
+        assert len(answers[0].challenge) == 16
+
+
+def test_a_request_is_not_good_at_a_peer_that_has_restarted() -> None:
+    """Its memory of nonces is lost; what it serves may be kept on disk."""
+    told = []
+    for _ in range(2):
+        with PeerHost() as host, grpc.insecure_channel(host.address) as channel:
+            host.open("t", KEY)
+            host.mailbox.put("t", FIRST, encode(MODEL))
+            told.append(request_of(host))
+            [first, *_] = ask(PeerStub(channel), told[0])
+            assert first.WhichOneof("frame") == ("header" if len(told) == 1 else "challenge")
+
+
+def test_a_request_is_not_good_once_its_nonce_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch, open_link: Callable[..., PeerLink]
+) -> None:
+    """And the links of others do not notice."""
+    make = tokens.Challenge
+    monkeypatch.setattr(network_service, "Challenge", lambda: make(remembered=3))
+    with PeerHost() as host, grpc.insecure_channel(host.address) as channel:
+        open_link(host, member(0, host.address)).publish(FIRST, MODEL, readers=[1])
+        replayed, reader = request_of(host), open_link(host, member(1, host.address))
+        answers = [ask(PeerStub(channel), replayed)[0].WhichOneof("frame")]
+        for _ in range(10):
+            [model] = reader.fetch([FIRST], PATIENT)
+            np.testing.assert_array_equal(model["w"], MODEL["w"])
+        answers.append(ask(PeerStub(channel), replayed)[0].WhichOneof("frame"))
+    assert answers == ["header", "challenge"]
+
+
+def test_a_peer_that_always_wants_another_token_is_given_up(
+    own: PeerHost, open_link: Callable[..., PeerLink]
+) -> None:
+    for size in (16, 17):
+        frame = pb.FetchFrame(challenge=bytes(size)).SerializeToString()
+        with closing(_Liar(frame)) as liar:
+            link = open_link(own, member(1, liar.address, own.address))
+            assert missing(link, FIRST, Patience(2, 2, 2)).kind == "damaged"
 
 
 @pytest.mark.parametrize(
@@ -390,11 +447,11 @@ def test_a_refusal_is_missing_with_the_reason(
 ) -> None:
     publish(FIRST, MODEL)
     link = open_link(host, member(1, host.address))
-    monkeypatch.setattr(network_service, "WIRE_VERSION", 2)
+    monkeypatch.setattr(network_service, "WIRE_VERSION", 99)
     answer = missing(link, FIRST, PATIENT)
     assert answer.kind == "refused"
-    assert "protocol 2" in answer.reason
-    assert "protocol 1" in answer.reason
+    assert "protocol 99" in answer.reason
+    assert f"protocol {WIRE_VERSION}" in answer.reason
     assert "install the same version" in answer.reason
 
 

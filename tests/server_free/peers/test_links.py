@@ -15,6 +15,7 @@ from flwr_gossip.server_free.errors import MailboxFull, PeerError, PeerUnreachab
 from flwr_gossip.server_free.models import signature
 from flwr_gossip.server_free.peers.links import (
     INITIAL,
+    WIRE_VERSION,
     Membership,
     Missing,
     ModelId,
@@ -618,7 +619,7 @@ def test_a_peer_describes_itself(make_ring: Callable[..., Any]) -> None:
     ring = make_ring(1)
     info = describe(ring.hosts[0].local_address)
     assert info.address == ring.addresses[0]
-    assert info.protocol == 1
+    assert info.protocol == WIRE_VERSION
     assert info.version
     assert info.tls is False
 

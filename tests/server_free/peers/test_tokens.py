@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flwr_gossip.server_free.peers.links import ModelId
 from flwr_gossip.server_free.peers.tokens import (
-    Nonces,
+    Challenge,
     fingerprint,
     make_nonce,
     make_token,
@@ -21,7 +21,7 @@ from flwr_gossip.server_free.peers.tokens import (
 ids = st.builds(ModelId, st.integers(0, 2**40), st.integers(0, 2**20), st.integers(-1, 2**40))
 requests = st.tuples(
     st.binary(min_size=32, max_size=32), st.text(max_size=9), ids, st.integers(0, 2**40),
-    st.binary(max_size=20),
+    st.binary(max_size=20), st.binary(max_size=20),
 )  # fmt: skip
 
 
@@ -31,46 +31,52 @@ def test_a_token_is_good_for_its_own_request_only(first: tuple, second: tuple) -
     assert token_is_good(make_token(*first), *second) == (first == second)
 
 
-def test_training_and_nonce_cannot_be_shifted_into_each_other() -> None:
-    id = ModelId(1, 0, 0)
-    assert make_token(b"k" * 32, "ab", id, 0, b"c") != make_token(b"k" * 32, "a", id, 0, b"bc")
+def test_training_nonce_and_challenge_cannot_be_shifted_into_each_other() -> None:
+    id, key = ModelId(1, 0, 0), b"k" * 32
+    texts = [("ab", b"c", b"d"), ("a", b"bc", b"d"), ("ab", b"", b"cd"), ("ab", b"cd", b"")]
+    made = {make_token(key, name, id, 0, nonce, challenge) for name, nonce, challenge in texts}
+    assert len(made) == len(texts)
 
 
 def test_the_token_is_the_documented_hmac() -> None:
-    message = struct.pack(">qqqqII", 3, 2, 1, 7, 1, 16) + b"t" + b"n" * 16
+    message = struct.pack(">qqqqIII", 3, 2, 1, 7, 1, 16, 16) + b"t" + b"n" * 16 + b"c" * 16
     expected = hmac.new(b"k" * 32, message, "sha256").digest()
-    assert make_token(b"k" * 32, "t", ModelId(3, 2, 1), 7, b"n" * 16) == expected
+    assert make_token(b"k" * 32, "t", ModelId(3, 2, 1), 7, b"n" * 16, b"c" * 16) == expected
 
 
 def test_nonces_are_good_once_for_each_key() -> None:
-    nonces, nonce = Nonces(), make_nonce()
-    assert nonces.use(b"k", nonce)
-    assert not nonces.use(b"k", nonce)
-    assert nonces.use(b"other", nonce)
-    assert not nonces.use(b"k", b"short")
+    challenge, nonce = Challenge(), make_nonce()
+    assert challenge.use(b"k", nonce)
+    assert not challenge.use(b"k", nonce)
+    assert challenge.use(b"other", nonce)
+    assert not challenge.use(b"k", b"short")
 
 
-def test_the_memory_of_nonces_is_bounded_for_all_runs_together() -> None:
-    nonces, first = Nonces(remembered=10), make_nonce()
-    assert nonces.use(b"first", first)
-    for run in range(20):
-        latest = [make_nonce() for _ in range(5)]
-        assert all(nonces.use(bytes([run]), nonce) for nonce in latest)
-        assert not any(nonces.use(bytes([run]), nonce) for nonce in latest)
-        assert len(nonces._seen) == len(nonces._order) <= 10
-    assert nonces.use(b"first", first)  # forgotten
+def test_a_nonce_is_forgotten_only_with_its_challenge() -> None:
+    challenge = Challenge(remembered=10)
+    used: dict[bytes, set[tuple[bytes, bytes]]] = {}
+    for number in range(100):
+        pair = bytes([number % 7]), make_nonce()
+        used.setdefault(challenge.value, set()).add(pair)
+        assert challenge.use(*pair)
+        assert not any(challenge.use(*pair) for pair in used.get(challenge.value, ()))
+    assert [len(pairs) for pairs in used.values()] == [10] * 10
+
+
+def test_two_peers_want_different_tokens() -> None:
+    assert Challenge().value != Challenge().value
 
 
 def test_the_nonces_of_a_peer_take_a_few_megabytes() -> None:
     tracemalloc.start()
     try:
-        nonces = Nonces()
+        challenge = Challenge()
         for number in range(50_000):
-            assert nonces.use(b"k", number.to_bytes(16, "big"))
-        held, _ = tracemalloc.get_traced_memory()
+            assert challenge.use(b"k", number.to_bytes(16, "big"))
+        _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < 8 << 20
+    assert most < 8 << 20
 
 
 def test_a_fingerprint_tells_keys_apart() -> None:
