@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from .counts import as_count
 from .errors import PlanError
 
 __all__ = ["Words", "below", "check_seed", "one_by_one", "sample", "shuffled", "uniforms", "words"]
@@ -81,7 +82,9 @@ def uniforms(stream: Words, count: int) -> NDArray[np.float64]:
     return upper * 2.0**-53
 
 
-def check_seed(seed: int) -> None:
-    """Raise ``PlanError`` unless the seed fits into a message."""
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 63:
+def check_seed(seed: int) -> int:
+    """Return the seed; ``PlanError`` unless it is a whole number that fits into a message."""
+    given = as_count(seed)
+    if given is None or not 0 <= given < 1 << 63:
         raise PlanError(f"seed is {seed!r}, allowed is a whole number from 0 to 2^63 - 1.")
+    return given

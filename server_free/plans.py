@@ -20,6 +20,7 @@ from operator import lt
 from typing import Any, TypeVar
 
 from . import topologies
+from .counts import check_count
 from .errors import PlanError
 from .mixing import renormalized
 from .schedules import AllActive, Schedule, Teleport
@@ -92,8 +93,8 @@ class Plan:
                 f"topology {self.topology.spec!r} is over {self.topology.num_nodes} slots, "
                 f"but the schedule has {self.schedule.num_slots}; they must be equal."
             )
-        if self.num_rounds < 0:
-            raise PlanError(f"num_rounds is {self.num_rounds}, allowed is 0 or more.")
+        rounds = check_count("num_rounds", self.num_rounds, least=0)
+        object.__setattr__(self, "num_rounds", rounds)
         firsts = [first for first, _ in self.live]
         if firsts and (firsts[0] != 1 or firsts != sorted(set(firsts))):
             raise PlanError(f"live lists start at rounds {firsts}, allowed is rising from 1.")

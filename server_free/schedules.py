@@ -11,6 +11,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from .counts import check_count
 from .draws import check_seed, sample
 from .errors import PlanError
 
@@ -42,7 +43,7 @@ class AllActive:
     num_nodes: int
 
     def __post_init__(self) -> None:
-        _check_num_nodes(self.num_nodes)
+        object.__setattr__(self, "num_nodes", check_count("num_nodes", self.num_nodes))
 
     @property
     def num_slots(self) -> int:
@@ -71,13 +72,12 @@ class Teleport:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_num_nodes(self.num_nodes)
-        if not isinstance(self.num_active, int) or not 1 <= self.num_active <= self.num_nodes:
-            raise PlanError(
-                f"num_active is {self.num_active}, allowed is 1..{self.num_nodes} "
-                f"(there are {self.num_nodes} nodes)."
-            )
-        check_seed(self.seed)
+        nodes = check_count("num_nodes", self.num_nodes)
+        advice = f" (there are {nodes} nodes)"
+        active = check_count("num_active", self.num_active, most=nodes, advice=advice)
+        object.__setattr__(self, "num_nodes", nodes)
+        object.__setattr__(self, "num_active", active)
+        object.__setattr__(self, "seed", check_seed(self.seed))
 
     @property
     def num_slots(self) -> int:
@@ -92,11 +92,6 @@ class Teleport:
         drawn = sample(self.seed, round, population, count, purpose="teleport")
         nodes = drawn if live is None else [live[index] for index in drawn]
         return (*nodes, *(-1 for _ in range(self.num_active - count)))
-
-
-def _check_num_nodes(num_nodes: int) -> None:
-    if not isinstance(num_nodes, int) or num_nodes < 1:
-        raise PlanError(f"num_nodes is {num_nodes!r}, allowed is a whole number from 1.")
 
 
 def _check_round(round: int) -> None:

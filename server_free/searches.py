@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .counts import check_count
 from .errors import PlanError
 from .plans import Plan
 from .schedules import Teleport, check_seed
@@ -65,14 +66,13 @@ class Search:
     try_all: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.num_nodes, int) or self.num_nodes < 1:
-            raise PlanError(f"num_nodes is {self.num_nodes!r}, allowed is a whole number from 1.")
+        object.__setattr__(self, "num_nodes", check_count("num_nodes", self.num_nodes))
         if not isinstance(self.topology, str):
             raise PlanError(
                 f"topology is {self.topology!r}; a search needs the spec of a topology for any "
                 "number of slots, such as 'one-peer-exponential' or 'ring'."
             )
-        check_seed(self.seed)
+        object.__setattr__(self, "seed", check_seed(self.seed))
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:

@@ -18,6 +18,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
+from ..server_free.counts import check_count
 from ..server_free.errors import ModelError, PlanError
 from ..server_free.models import check_dtypes, check_finite
 from ..server_free.plans import Plan
@@ -103,7 +104,8 @@ class Decentralized(Strategy):
         PlanError, RosterError, ModError, ModelError, PeerUnreachable, NoNodesLeft
             Each names the field or node, the value, and what to do.
         """
-        _check_arguments(num_rounds, timeout, initial_arrays)
+        num_rounds = check_count("num_rounds", num_rounds, least=0)
+        _check_arguments(timeout, initial_arrays)
         self._log_start(num_rounds, initial_arrays)
         began = time.monotonic()
         train = ConfigRecord() if train_config is None else train_config
@@ -325,9 +327,7 @@ class Decentralized(Strategy):
         self.summary()
 
 
-def _check_arguments(num_rounds: int, timeout: float, initial: ArrayRecord) -> None:
-    if isinstance(num_rounds, bool) or not isinstance(num_rounds, int) or num_rounds < 0:
-        raise PlanError(f"num_rounds is {num_rounds!r}, allowed is a whole number from 0.")
+def _check_arguments(timeout: float, initial: ArrayRecord) -> None:
     if not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
         raise PlanError(f"timeout is {timeout!r}, allowed is a number of seconds above 0.")
     if not initial:

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from flwr.app import MetricRecord, RecordDict
 
+from ..server_free.counts import check_count
 from ..server_free.errors import PlanError
 from ..server_free.orders import INITIAL_RECORD, RECORD
 from ..server_free.schedules import check_seed
@@ -91,9 +92,11 @@ class Settings:
     evaluate_metrics_aggr_fn: MetricsFn | None = None
 
     def __post_init__(self) -> None:
-        check_seed(self.seed)
+        object.__setattr__(self, "seed", check_seed(self.seed))
         for name in ("evaluate_every", "min_available_nodes", "rounds_per_message", "fetch_models"):
-            _check_count(name, getattr(self, name))
+            if (value := getattr(self, name)) is not None:
+                count = check_count(name, value, advice=", or None")
+                object.__setattr__(self, name, count)
         _check_number("fraction_evaluate", self.fraction_evaluate, low=0.0, high=1.0)
         for name in ("peer_timeout", "join_timeout"):
             _check_number(name, getattr(self, name), low=1e-3)
@@ -123,12 +126,6 @@ class Settings:
         if unknown:
             raise TypeError(f"unknown option {unknown[0]!r}; allowed are {sorted(allowed)}.")
         return Settings(**options)
-
-
-def _check_count(name: str, value: object) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if value is not None and not whole:
-        raise PlanError(f"{name} is {value!r}, allowed is a whole number from 1, or None.")
 
 
 def _check_number(name: str, value: object, low: float, high: float = math.inf) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, Unpack
 
+from ..server_free.counts import as_count
 from ..server_free.errors import PlanError
 from ..server_free.plans import Plan
 from ..server_free.schedules import Teleport
@@ -53,13 +54,14 @@ class Teleportation(Decentralized):
     ) -> None:
         super().__init__(**options)
         self._search: TeleportationSearch | None = None
+        count = as_count(num_active)
         if num_active == "auto":
             self._search = TeleportationSearch(_spec(topology), **options)
-        elif isinstance(num_active, bool) or not isinstance(num_active, int) or num_active < 1:
+        elif count is None or count < 1:
             raise PlanError(
                 f"num_active is {num_active!r}, allowed is 1..n, the number of nodes, or 'auto'."
             )
-        self.num_active = num_active
+        self.num_active = num_active if count is None else count
         self.topology = topology
 
     def search(self, num_nodes: int) -> Search | None:

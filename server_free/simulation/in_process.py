@@ -17,7 +17,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from ..errors import PlanError
+from ..counts import check_count
 
 __all__ = ["InProcessGrid"]
 
@@ -58,19 +58,15 @@ class InProcessGrid(Grid):
         node_config: Callable[[int], dict[str, Any]] | None = None,
         max_workers: int = 1,
     ) -> None:
-        if num_nodes < 1:
-            raise PlanError(f"num_nodes is {num_nodes}, allowed is 1 or more.")
-        if max_workers < 1:
-            raise PlanError(f"max_workers is {max_workers}, allowed is 1 or more.")
         self.client_app = client_app
-        self.num_nodes = num_nodes
-        self.max_workers = max_workers
+        self.num_nodes = check_count("num_nodes", num_nodes)
+        self.max_workers = check_count("max_workers", max_workers)
         self._run_config: UserConfig = dict(run_config or {})
         self._node_config = node_config or (lambda _: {})
         self._contexts: dict[int, Context] = {}  # those that hold state
         self._message_ids = count(1)
         self._pending: dict[str, Future[Message]] = {}
-        self._pool = ThreadPoolExecutor(max_workers, thread_name_prefix="client")
+        self._pool = ThreadPoolExecutor(self.max_workers, thread_name_prefix="client")
         self._run = Run.create_empty(1)
         self._outer_identity = (
             TaskIdentity._task_id,

@@ -15,6 +15,7 @@ from math import inf, nan
 
 import numpy as np
 
+from ..counts import check_count
 from ..errors import NoNodesLeft, PlanError
 from ..plans import VACANT, Plan
 from ..topologies import Topology
@@ -246,15 +247,13 @@ def _sources(topology: Topology, round: int) -> list[list[int]]:
 def _check(
     plan: Plan, model_bytes: int, timeout_s: float, replan_every: int | None, segment_s: float
 ) -> None:
-    if not isinstance(model_bytes, int) or model_bytes < 0:
-        raise PlanError(f"model_bytes is {model_bytes!r}, allowed is a whole number from 0.")
+    check_count("model_bytes", model_bytes, least=0)
     for name, seconds in (("timeout_s", timeout_s), ("segment_s", segment_s)):
         if not 0 <= seconds < inf:
             raise PlanError(f"{name} is {seconds!r}, allowed are finite seconds from 0.")
     if replan_every is None:
         return
-    if not isinstance(replan_every, int) or replan_every < 1:
-        raise PlanError(f"replan_every is {replan_every!r}, allowed is a whole number from 1.")
+    check_count("replan_every", replan_every)
     if plan.live:
         raise PlanError(
             "the plan has live lists of its own, but with replan_every the timeline decides who "

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import PlanError
+from ..counts import check_count
 from ..plans import VACANT, Plan
 from ..schedules import check_seed
 from .batched import BatchedModel
@@ -46,13 +46,13 @@ class Settings:
     momentum_travels: bool
 
     def __post_init__(self) -> None:
-        _check_count("num_rounds", self.num_rounds, least=0)
-        _check_count("batch_size", self.batch_size)
-        _check_count("local_steps", self.local_steps)
-        for name in ("evaluate_every", "chunk_nodes"):
-            if getattr(self, name) is not None:
-                _check_count(name, getattr(self, name))
-        check_seed(self.seed)
+        counts = {"num_rounds": 0, "batch_size": 1, "local_steps": 1}
+        counts |= {
+            name: 1 for name in ("evaluate_every", "chunk_nodes") if getattr(self, name) is not None
+        }
+        for name, least in counts.items():
+            object.__setattr__(self, name, check_count(name, getattr(self, name), least))
+        object.__setattr__(self, "seed", check_seed(self.seed))
 
     def evaluates(self, round: int) -> bool:
         """Return whether the mixed models are evaluated after this round."""
@@ -219,8 +219,3 @@ def _room(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] // 4
     return _CACHE_BYTES
-
-
-def _check_count(name: str, value: object, least: int = 1) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise PlanError(f"{name} is {value!r}, allowed is a whole number from {least}.")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+from ..counts import check_count
 from ..errors import PlanError
 from ..topologies import from_spec
 from .calibration import fit_gamma
@@ -110,7 +111,8 @@ def recommend(
     PlanError
         For values that cannot be, and where no candidate within the budget reaches the target.
     """
-    _check(num_nodes, heterogeneity, target)
+    num_nodes = check_count("num_nodes", num_nodes)
+    _check(heterogeneity, target)
     if isinstance(candidates, str):
         raise PlanError(f"candidates is {candidates!r}, allowed is a list of specs.")
     budget = Budget(max_degree, max_bytes, model_bytes)
@@ -188,14 +190,9 @@ def _actives(num_nodes: int, given: Iterable[int] | None) -> tuple[int, ...]:
     """Return the numbers of active nodes to consider, in order, each once."""
     if given is None:
         return default_actives(num_nodes)
-    actives = sorted(set(given))
-    for active in actives:
-        if not isinstance(active, int) or not 1 <= active <= num_nodes:
-            raise PlanError(
-                f"num_active has {active!r}, allowed are whole numbers from 1 to {num_nodes}, "
-                "the number of nodes."
-            )
-    return tuple(actives)
+    advice = ", the number of nodes"
+    counts = {check_count("num_active", one, most=num_nodes, advice=advice) for one in given}
+    return tuple(sorted(counts))
 
 
 def _nothing(ranked: Sequence[Candidate], excluded: Sequence[Excluded]) -> str:
@@ -210,9 +207,7 @@ def _nothing(ranked: Sequence[Candidate], excluded: Sequence[Excluded]) -> str:
     return f"no candidate is left: {reasons or 'none was given'}"
 
 
-def _check(num_nodes: int, heterogeneity: float, target: float) -> None:
-    if not isinstance(num_nodes, int) or num_nodes < 1:
-        raise PlanError(f"num_nodes is {num_nodes!r}, allowed is a whole number from 1.")
+def _check(heterogeneity: float, target: float) -> None:
     if not (isfinite(heterogeneity) and heterogeneity >= 0.0):
         raise PlanError(f"heterogeneity is {heterogeneity}, allowed is a finite number, 0 or more.")
     if not 0.0 < target < START:

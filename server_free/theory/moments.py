@@ -20,6 +20,7 @@ from math import inf, isfinite
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..counts import check_count
 from ..errors import PlanError
 from ..topologies import Topology
 from .responses import Counts, Response, Vector, response
@@ -83,8 +84,7 @@ class Problem:
             value = getattr(self, name)
             if not 0.0 <= value < inf:
                 raise PlanError(f"{name} is {value}, allowed is a finite number, 0 or more.")
-        if not isinstance(self.num_nodes, int) or self.num_nodes < 1:
-            raise PlanError(f"num_nodes is {self.num_nodes!r}, allowed is a whole number from 1.")
+        object.__setattr__(self, "num_nodes", check_count("num_nodes", self.num_nodes))
         if not 1 <= self.num_slots <= self.num_nodes:
             raise PlanError(
                 f"the topology has {self.num_slots} slots, allowed are 1..{self.num_nodes}: no "
@@ -124,8 +124,7 @@ class Problem:
 
     def moments(self, topology: Topology, learning_rate: float, num_rounds: int) -> Moments:
         """Return the moments of rounds 0..num_rounds."""
-        if not isinstance(num_rounds, int) or num_rounds < 0:
-            raise PlanError(f"num_rounds is {num_rounds!r}, allowed is a whole number from 0.")
+        num_rounds = check_count("num_rounds", num_rounds, least=0)
         rounds, rates = np.arange(num_rounds + 1), checked_rates(learning_rate)
         errors = self.errors(response(topology, num_rounds), rounds, rates)
         return Moments(errors[:, 0], self.mean_errors(rounds, rates)[:, 0])

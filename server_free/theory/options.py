@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import isqrt, log
 from typing import Literal
 
+from ..counts import check_count
 from ..errors import PlanError
 from ..topologies import Topology, from_spec
 
@@ -134,8 +135,8 @@ class Budget:
     def __post_init__(self) -> None:
         for name, least in (("max_degree", 0), ("max_bytes", 0), ("model_bytes", 1)):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, int) and value >= least):
-                raise PlanError(f"{name} is {value!r}, allowed is a whole number from {least}.")
+            if value is not None:
+                object.__setattr__(self, name, check_count(name, value, least))
         if self.max_bytes is not None and self.model_bytes is None:
             raise PlanError("max_bytes needs model_bytes: say how large a model is.")
 

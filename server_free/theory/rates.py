@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from math import cbrt, inf, sqrt
 
+from ..counts import check_count
 from ..errors import PlanError
 from ..topologies import Topology, from_spec
 from . import spectra
@@ -211,13 +212,8 @@ def candidate_topologies(
 
 
 def _check_active(num_active: int, num_nodes: int) -> None:
-    if not isinstance(num_nodes, int) or num_nodes < 1:
-        raise PlanError(f"num_nodes is {num_nodes!r}, allowed is a whole number from 1.")
-    if not isinstance(num_active, int) or not 1 <= num_active <= num_nodes:
-        raise PlanError(
-            f"num_active is {num_active!r}, allowed is 1..{num_nodes}: no more than "
-            "there are nodes."
-        )
+    nodes = check_count("num_nodes", num_nodes)
+    check_count("num_active", num_active, most=nodes, advice=": no more than there are nodes")
 
 
 def _check(
@@ -230,8 +226,7 @@ def _check(
     start_gap: float,
 ) -> None:
     for name, count in (("num_rounds", num_rounds), ("num_nodes", num_nodes)):
-        if not isinstance(count, int) or count < 1:
-            raise PlanError(f"{name} is {count!r}, allowed is a whole number from 1.")
+        check_count(name, count)
     if not 0.0 <= consensus_rate <= 1.0:
         raise PlanError(f"consensus_rate is {consensus_rate}, allowed is 0..1.")
     values = {"sigma2": sigma2, "zeta2": zeta2, "smoothness": smoothness, "start_gap": start_gap}

@@ -13,6 +13,7 @@ from math import ceil, inf, log10
 
 import numpy as np
 
+from ..counts import check_count
 from ..errors import PlanError
 from ..topologies import Topology
 from .moments import Problem, checked_rates
@@ -77,8 +78,7 @@ def rounds_to_reach(
     """
     if not 0.0 < target < inf:
         raise PlanError(f"target is {target}, allowed is a finite number above 0.")
-    if not isinstance(max_rounds, int) or max_rounds < 0:
-        raise PlanError(f"max_rounds is {max_rounds!r}, allowed is a whole number from 0.")
+    max_rounds = check_count("max_rounds", max_rounds, least=0)
     slots = topology.num_nodes
     nodes = slots if num_nodes is None else num_nodes
     problem = Problem(nodes, slots, num_nodes is not None, sigma2, zeta2, start)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..counts import check_count
 from ..errors import PlanError
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Topology:
     modes_of: Callable[[int], Modes] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_num_nodes(self.spec, self.num_nodes)
+        object.__setattr__(self, "num_nodes", check_num_nodes(self.spec, self.num_nodes))
         if self.period is not None and self.period < 1:
             raise PlanError(f"{self.spec}: period is {self.period}, allowed is 1 or more.")
 
@@ -259,7 +260,7 @@ def circulant(spec: str, num_nodes: int, phases: Sequence[Mapping[int, float]]) 
     phases : sequence of {shift: weight}
         One entry a phase; weights non-negative with sum 1.
     """
-    check_num_nodes(spec, num_nodes)
+    num_nodes = check_num_nodes(spec, num_nodes)
     return cayley(spec, (num_nodes,), [{(s,): w for s, w in shifts.items()} for shifts in phases])
 
 
@@ -281,10 +282,9 @@ def _is_even(shifts: Mapping[Shift, float], sides: Sequence[int]) -> bool:
     return inverse == dict(shifts)
 
 
-def check_num_nodes(spec: str, num_nodes: int) -> None:
-    """Raise ``PlanError`` unless there is a whole number of nodes, at least 1."""
-    if not isinstance(num_nodes, int) or isinstance(num_nodes, bool) or num_nodes < 1:
-        raise PlanError(f"{spec}: num_nodes is {num_nodes!r}, allowed is a whole number from 1.")
+def check_num_nodes(spec: str, num_nodes: int) -> int:
+    """Return the number of nodes; ``PlanError`` unless it is a whole number from 1."""
+    return check_count(f"{spec}: num_nodes", num_nodes)
 
 
 def check_doubly_stochastic(matrix: NDArray[np.float64], name: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import isqrt, prod
 
-from ..errors import PlanError
+from ..counts import check_count
 from .base import Row, Topology, cayley, check_num_nodes
 
 __all__ = ["base_graph", "simple_base_graph"]
@@ -32,7 +32,7 @@ def base_graph(num_nodes: int, max_degree: int) -> Topology:
     q nodes in a row average by the simple graph, then q groups, of one node of each of those,
     by the hyper-hypercube. Where the simple graph of all n is shorter, it is that.
     """
-    spec = _checked_spec("base-graph", num_nodes, max_degree)
+    spec, num_nodes, max_degree = _checked("base-graph", num_nodes, max_degree)
     common = _smooth_part(num_nodes, max_degree + 1)
     if common == num_nodes:
         return _hyper_hypercube(spec, num_nodes, max_degree)
@@ -59,7 +59,7 @@ def simple_base_graph(num_nodes: int, max_degree: int) -> Topology:
     period: m + 1 + p of them, where (k+1)^p is the largest power up to n, and m = p, or p + 1
     where n >= 2 (k+1)^p. Where n has no prime factor above k + 1 it is the hyper-hypercube.
     """
-    spec = _checked_spec("simple-base-graph", num_nodes, max_degree)
+    spec, num_nodes, max_degree = _checked("simple-base-graph", num_nodes, max_degree)
     if _smooth_part(num_nodes, max_degree + 1) == num_nodes:
         return _hyper_hypercube(spec, num_nodes, max_degree)
     blocks = _Blocks.of(num_nodes, max_degree)
@@ -196,12 +196,11 @@ def _mutual(
     )
 
 
-def _checked_spec(form: str, num_nodes: int, max_degree: int) -> str:
+def _checked(form: str, num_nodes: int, max_degree: int) -> tuple[str, int, int]:
+    """Return the spec and both numbers; ``PlanError`` unless they are whole, from 1."""
     spec = f"{form}:{max_degree}"
-    if not isinstance(max_degree, int) or max_degree < 1:
-        raise PlanError(f"{spec}: max_degree is {max_degree!r}, allowed is a whole number from 1.")
-    check_num_nodes(spec, num_nodes)
-    return spec
+    degree = check_count(f"{spec}: max_degree", max_degree)
+    return spec, check_num_nodes(spec, num_nodes), degree
 
 
 def _smooth_part(number: int, limit: int) -> int:

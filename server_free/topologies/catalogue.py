@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 
+from ..counts import check_count
 from ..errors import PlanError
 from .base import Modes, Row, Shift, Topology, cayley, check_num_nodes, circulant, undirected
 
@@ -45,7 +46,7 @@ def directed_ring(num_nodes: int) -> Topology:
 
 def chain(num_nodes: int) -> Topology:
     """Return the path 0 - 1 - ... - n-1; degree 2, 1 at the ends."""
-    check_num_nodes("chain", num_nodes)
+    num_nodes = check_num_nodes("chain", num_nodes)
 
     def modes() -> Modes:
         # Weight 1/3 to each neighbour (1/2 for two nodes) and the rest kept: a reflecting walk.
@@ -64,7 +65,7 @@ def chain(num_nodes: int) -> Topology:
 
 def star(num_nodes: int) -> Topology:
     """Return the star with centre 0; degree n-1 there and 1 elsewhere."""
-    check_num_nodes("star", num_nodes)
+    num_nodes = check_num_nodes("star", num_nodes)
 
     def modes() -> Modes:
         # W = I - L / n with the Laplacian's eigenvalues 0, 1 (n - 2 times) and n.
@@ -82,7 +83,7 @@ def star(num_nodes: int) -> Topology:
 
 def binary_tree(num_nodes: int) -> Topology:
     """Return the binary tree in heap order: node i's parent is (i - 1) // 2; degree 3 inside."""
-    check_num_nodes("binary-tree", num_nodes)
+    num_nodes = check_num_nodes("binary-tree", num_nodes)
 
     def neighbors(node: int) -> list[int]:
         around = [2 * node + 1, 2 * node + 2, *([(node - 1) // 2] if node else [])]
@@ -97,7 +98,7 @@ def two_cliques(num_nodes: int) -> Topology:
 
     The first has floor(n / 2) nodes; its last node has the edge to the other's first.
     """
-    check_num_nodes("two-cliques", num_nodes)
+    num_nodes = check_num_nodes("two-cliques", num_nodes)
     half = num_nodes // 2
     bridge = {half - 1: [half], half: [half - 1]} if half else {}
 
@@ -114,7 +115,7 @@ def two_cliques(num_nodes: int) -> Topology:
 
 def complete(num_nodes: int) -> Topology:
     """Return W = 11^T / n: every round averages all nodes; degree n-1."""
-    check_num_nodes("complete", num_nodes)
+    num_nodes = check_num_nodes("complete", num_nodes)
 
     @cache
     def row() -> Row:
@@ -141,7 +142,7 @@ def torus(rows: int, columns: int) -> Topology:
 
     Node ``r * columns + c`` sits in row r and column c.
     """
-    spec = _sides_spec("torus", rows, columns)
+    spec, rows, columns = _sides("torus", rows, columns)
     return _closed(spec, (rows, columns), [(-1, 0), (1, 0), (0, -1), (0, 1)])
 
 
@@ -150,7 +151,7 @@ def grid(rows: int, columns: int) -> Topology:
 
     Node ``r * columns + c`` sits in row r and column c.
     """
-    spec = _sides_spec("grid", rows, columns)
+    spec, rows, columns = _sides("grid", rows, columns)
 
     def neighbors(node: int) -> list[int]:
         row, column = divmod(node, columns)
@@ -188,7 +189,7 @@ def exponential(num_nodes: int) -> Topology:
 
     Degree ceil(log2 n), equal weights; directed (Ying et al., 2021, arXiv:2110.13363).
     """
-    check_num_nodes("exponential", num_nodes)
+    num_nodes = check_num_nodes("exponential", num_nodes)
     hops = [2**j for j in range(_num_doublings(num_nodes))]
     return circulant("exponential", num_nodes, [dict.fromkeys([0, *hops], 1.0 / (1 + len(hops)))])
 
@@ -199,7 +200,7 @@ def one_peer_exponential(num_nodes: int) -> Topology:
     Degree 1, period max(1, ceil(log2 n)), any n; for a power of two one period is the
     exact average (Ying et al., 2021, arXiv:2110.13363). Directed.
     """
-    check_num_nodes("one-peer-exponential", num_nodes)
+    num_nodes = check_num_nodes("one-peer-exponential", num_nodes)
     halves = [{0: 0.5, 2**p: 0.5} for p in range(_num_doublings(num_nodes))]
     return circulant("one-peer-exponential", num_nodes, halves or [{0: 1.0}])
 
@@ -209,16 +210,15 @@ def _num_doublings(num_nodes: int) -> int:
     return (num_nodes - 1).bit_length()
 
 
-def _sides_spec(form: str, rows: int, columns: int) -> str:
+def _sides(form: str, rows: int, columns: int) -> tuple[str, int, int]:
+    """Return the spec and both sides; ``PlanError`` unless they are whole, from 1."""
     spec = f"{form}:{rows}x{columns}"
-    if not all(type(side) is int and side >= 1 for side in (rows, columns)):
-        raise PlanError(f"{spec}: both sides must be whole numbers, 1 or more.")
-    return spec
+    return spec, check_count(f"{spec}: rows", rows), check_count(f"{spec}: columns", columns)
 
 
 def _bits(form: str, num_nodes: int) -> tuple[int, ...]:
     """Return a side of 2 for each bit of a node's number, or one side of 1 for a single node."""
-    check_num_nodes(form, num_nodes)
+    num_nodes = check_num_nodes(form, num_nodes)
     if num_nodes & (num_nodes - 1):
         raise PlanError(
             f"{form}: num_nodes is {num_nodes}, allowed are powers of two; "

@@ -40,7 +40,7 @@ def from_edge_file(path: str | os.PathLike[str], num_nodes: int) -> Topology:
         raise PlanError(f"edges: path is {path!r}, allowed is the path of a text file.")
     name = os.fsdecode(path)
     spec = f"edges:{name}"
-    check_num_nodes(spec, num_nodes)
+    num_nodes = check_num_nodes(spec, num_nodes)
     neighbors: list[set[int]] = [set() for _ in range(num_nodes)]
     for number, line in enumerate(_lines(name), start=1):
         if edge := _edge(line, num_nodes, f"{name} line {number}"):

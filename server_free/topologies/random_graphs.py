@@ -15,6 +15,7 @@ from numbers import Real
 
 import numpy as np
 
+from ..counts import as_count, check_count
 from ..draws import check_seed, words
 from ..errors import PlanError
 from .base import Modes, Row, Topology, undirected
@@ -41,8 +42,9 @@ def random_regular(num_nodes: int, degree: int, seed: int = 0) -> Topology:
     Raises ``PlanError`` unless 1 <= D < n, n D is even and the seed fits into a message.
     """
     spec = _spec("random-regular", seed, degree)
-    _check_nodes(spec, num_nodes, 2, ": a single node has no neighbour; use 'alone'")
-    _check_degree(spec, num_nodes, degree)
+    alone = ": a single node has no neighbour; use 'alone'"
+    num_nodes = check_count(f"{spec}: num_nodes", num_nodes, 2, advice=alone)
+    degree = _checked_degree(spec, num_nodes, degree)
     neighbors = _rounds(num_nodes, degree, seed)
     weight = 1.0 / (degree + 1)
 
@@ -75,7 +77,7 @@ def erdos_renyi(num_nodes: int, probability: float, seed: int = 0) -> Topology:
     Raises ``PlanError`` unless 0 < p <= 1, and where none of ``ATTEMPTS`` graphs is connected.
     """
     spec = _spec("erdos-renyi", seed, probability)
-    _check_nodes(spec, num_nodes, 1)
+    num_nodes = check_count(f"{spec}: num_nodes", num_nodes)
     if not _is_probability(probability) or probability == 0:
         raise PlanError(
             f"{spec}: probability is {probability!r}, allowed is a number above 0 and up to 1; "
@@ -96,15 +98,17 @@ def small_world(num_nodes: int, neighbors: int, probability: float, seed: int = 
     0 <= p <= 1, and where none of ``ATTEMPTS`` graphs is connected.
     """
     spec = _spec("small-world", seed, neighbors, probability)
-    _check_nodes(spec, num_nodes, 3, ": the smallest ring joins each node to two others")
-    if not _is_whole(neighbors) or not 2 <= neighbors < num_nodes or neighbors % 2:
+    smallest = ": the smallest ring joins each node to two others"
+    num_nodes = check_count(f"{spec}: num_nodes", num_nodes, 3, advice=smallest)
+    given = as_count(neighbors)
+    if given is None or not 2 <= given < num_nodes or given % 2:
         raise PlanError(
             f"{spec}: neighbors is {neighbors!r}, allowed is an even number from 2 to "
             f"{num_nodes - 1} for {num_nodes} nodes: half of them lie on either side."
         )
     if not _is_probability(probability):
         raise PlanError(f"{spec}: probability is {probability!r}, allowed is a number from 0 to 1.")
-    return _small_world(num_nodes, neighbors, abs(float(probability)), seed)  # -0.0 is 0.0
+    return _small_world(num_nodes, given, abs(float(probability)), seed)  # -0.0 is 0.0
 
 
 # Graphs are kept for those who ask for the same again: many clients may share a process.
@@ -168,37 +172,31 @@ def _static(spec: str, num_nodes: int, starts: Ints, others: Ints) -> Topology:
 
 def _spec(form: str, seed: int, *arguments: object) -> str:
     """Return ``form:a,b``, with ``,seed=S`` behind it unless the seed is 0."""
-    check_seed(seed)
-    texts = [
-        repr(float(given)) if isinstance(given, Real) and not _is_whole(given) else repr(given)
-        for given in arguments
-    ]
-    return f"{form}:{','.join(texts)}" + (f",seed={seed}" if seed else "")
+    given = check_seed(seed)
+    return f"{form}:{','.join(map(_text, arguments))}" + (f",seed={given}" if given else "")
 
 
-def _check_nodes(spec: str, num_nodes: int, least: int, why: str = "") -> None:
-    if not _is_whole(num_nodes) or num_nodes < least:
-        raise PlanError(
-            f"{spec}: num_nodes is {num_nodes!r}, allowed is a whole number from {least}{why}."
-        )
+def _text(argument: object) -> str:
+    """Return a number as Python writes it, whatever type of number it is."""
+    if (count := as_count(argument)) is not None:
+        return str(count)
+    return repr(float(argument) if isinstance(argument, Real) else argument)
 
 
-def _check_degree(spec: str, num_nodes: int, degree: int) -> None:
-    if not _is_whole(degree) or not 1 <= degree < num_nodes:
+def _checked_degree(spec: str, num_nodes: int, degree: int) -> int:
+    given = as_count(degree)
+    if given is None or not 1 <= given < num_nodes:
         hint = "" if degree else "; for no edges use 'alone'"
         raise PlanError(
             f"{spec}: degree is {degree!r}, allowed is a whole number from 1 to "
             f"{num_nodes - 1} for {num_nodes} nodes{hint}."
         )
-    if num_nodes * degree % 2:
+    if num_nodes * given % 2:
         raise PlanError(
             f"{spec}: degree is {degree} for {num_nodes} nodes, allowed are even degrees where "
             "the number of nodes is odd, since each edge has two ends."
         )
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return given
 
 
 def _is_probability(value: object) -> bool:

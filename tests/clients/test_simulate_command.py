@@ -18,8 +18,11 @@ QUICKSTART = str(ROOT / "examples" / "quickstart")
     [
         (["nowhere", "--nodes", "4"], "nowhere/pyproject.toml: No such file or directory"),
         ([str(ROOT), "--nodes", "4"], "has no [tool.flwr.app]; give the folder of a Flower app"),
-        ([QUICKSTART, "--nodes", "0"], "num_nodes is 0, allowed is 1 or more"),
-        ([QUICKSTART, "--nodes", "4", "--workers", "0"], "max_workers is 0, allowed is 1 or more"),
+        ([QUICKSTART, "--nodes", "0"], "num_nodes is 0, allowed is a whole number from 1"),
+        (
+            [QUICKSTART, "--nodes", "4", "--workers", "0"],
+            "max_workers is 0, allowed is a whole number from 1",
+        ),
         ([QUICKSTART, "--nodes", "4", "--run-config", "round=3"], "has 'round', which is not in"),
     ],
 )

@@ -423,7 +423,7 @@ def test_topology_and_schedule_must_be_of_the_same_size() -> None:
 
 def test_the_number_of_rounds_is_not_negative() -> None:
     assert ring_of(3, num_rounds=0).readers(0, 1) == ()
-    with pytest.raises(PlanError, match="num_rounds is -1, allowed is 0 or more"):
+    with pytest.raises(PlanError, match="num_rounds is -1, allowed is a whole number from 0"):
         ring_of(3, num_rounds=-1)
 
 

@@ -256,7 +256,7 @@ def test_rows_and_columns_have_as_many_places_as_nodes(name: str) -> None:
         PlanError, match=rf"'{name}:2x3' has 6 nodes, but num_nodes is 7.*must be 7"
     ):
         from_spec(f"{name}:2x3", num_nodes=7)
-    with pytest.raises(PlanError, match=f"{name}:0x3: both sides must be whole numbers, 1 or more"):
+    with pytest.raises(PlanError, match=f"{name}:0x3: rows is 0, allowed is a whole number from 1"):
         from_spec(f"{name}:0x3", num_nodes=0)
 
 
