@@ -14,6 +14,7 @@ from ..orders import plugin_version
 from . import peer_pb2 as pb
 from .addresses import HostPort, SocketFolder, check_can_listen, check_unix_path, parse_host_port
 from .base_host import BaseHost
+from .certificates import check_files
 from .frames import CHANNEL_OPTIONS
 from .links import WIRE_VERSION, PeerInfo, TlsFiles
 from .local_service import LocalService
@@ -21,7 +22,7 @@ from .loops import LoopThread
 from .mailbox import DEFAULT_MAX_BYTES
 from .network_service import NetworkService
 from .peer_pb2_grpc import add_LocalPeerServicer_to_server, add_PeerServicer_to_server
-from .tls import check_files, server_credentials
+from .tls import server_credentials
 
 __all__ = ["PeerHost"]
 
@@ -74,7 +75,7 @@ class PeerHost(BaseHost):
         self._listen = parse_host_port(listen, "listen")
         self._advertise = _advertised(self._listen, advertise)
         self._local = local
-        self._tls = None if tls is None else check_files(tls)
+        self._tls = None if tls is None else check_files(tls, str(self._advertise))
         self._loop: LoopThread | None = None
         self._folder: SocketFolder | None = None
         self._servers: list[Any] = []

@@ -11,10 +11,10 @@ import grpc
 from ..orders import plugin_version
 from . import frames
 from . import peer_pb2 as pb
+from .certificates import covers
 from .links import WIRE_VERSION, ModelId
 from .mailbox import Mailbox
 from .peer_pb2_grpc import PeerServicer
-from .tls import covers
 from .tokens import Challenge, fingerprint, token_is_good
 from .training import Absent, NotReady, Ready
 

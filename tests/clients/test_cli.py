@@ -19,6 +19,7 @@ import trustme
 from flwr_gossip.clients.peer_options import parse_size
 from flwr_gossip.server_free.peers.links import (
     INITIAL,
+    WIRE_VERSION,
     Membership,
     Patience,
     connect,
@@ -145,8 +146,14 @@ def test_a_peer_with_certificates(start: Start, tmp_path: Path) -> None:
     issued.cert_chain_pems[0].write_to_path(str(tmp_path / "c.pem"))
     files = [f"--ssl-{name}={tmp_path}/{short}.pem" for name, short in
              [("certfile", "c"), ("keyfile", "k"), ("ca-certfile", "ca")]]  # fmt: skip
-    process = start(*CLI, "peer", "--listen", "127.0.0.1:0", *files)
+    command = [*CLI, "peer", "--listen", "127.0.0.1:0", *files]
+    process = start(*command, "--advertise", "localhost:0")
     assert describe(ready(process)[2]).tls
+    process = start(*command)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert errors.count("\n") == 1
+    assert "c.pem' is not good for the advertised address 127.0.0.1:0" in errors
 
 
 @pytest.mark.parametrize(
@@ -219,7 +226,7 @@ def test_a_child_that_dies_of_a_signal(start: Start) -> None:
 def test_signals_are_handed_on(start: Start, number: signal.Signals) -> None:
     process, local, pid = start_fake(start, "polite")
     assert line(process) == "waiting\n"
-    assert describe(local).protocol == 1
+    assert describe(local).protocol == WIRE_VERSION
     process.send_signal(number)
     out, errors = process.communicate(timeout=ENDS_S)
     assert (process.returncode, out, errors) == (0, f"got {int(number)}\n", "")
@@ -285,7 +292,7 @@ def test_a_real_supernode(start: Start, monkeypatch: pytest.MonkeyPatch) -> None
     _, _, local = ready(process)
     time.sleep(6)
     assert process.poll() is None, "it has ended by itself"
-    assert describe(local).protocol == 1
+    assert describe(local).protocol == WIRE_VERSION
     process.send_signal(signal.SIGTERM)
     began = time.monotonic()
     out, errors = process.communicate(timeout=ENDS_S)
