@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ..codecs import Chunk
+from ..codecs import MAX_DIMENSIONS, Chunk
+from ..errors import WireError
 from ..models import TensorSpec
 from . import peer_pb2 as pb
 from .links import WIRE_VERSION, Membership, ModelId, PeerInfo, TlsFiles
@@ -31,6 +32,7 @@ __all__ = [
 
 MAX_MESSAGE_BYTES = 16 << 20
 """A chunk is far smaller; the header of a model with 100,000 tensors still fits."""
+MAX_TENSORS = 1 << 17
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -47,7 +49,11 @@ def _id(id: ModelId) -> pb.ModelId:
 
 
 def from_tensors(header: pb.Header) -> tuple[TensorSpec, ...]:
-    """Return the specs a header claims, unchecked."""
+    """Return the specs a header claims, unchecked but for how many they are."""
+    if len(header.tensors) > MAX_TENSORS:
+        raise WireError(f"the model has {len(header.tensors)} tensors, at most {MAX_TENSORS} go")
+    if any(len(tensor.shape) > MAX_DIMENSIONS for tensor in header.tensors):
+        raise WireError(f"a tensor of the model has more than {MAX_DIMENSIONS} dimensions")
     return tuple(TensorSpec(t.name, tuple(t.shape), t.dtype) for t in header.tensors)
 
 

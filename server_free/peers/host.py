@@ -16,6 +16,7 @@ from .addresses import HostPort, SocketFolder, check_can_listen, check_unix_path
 from .base_host import BaseHost
 from .certificates import check_files
 from .frames import CHANNEL_OPTIONS
+from .limits import MAX_REQUESTS, network_options
 from .links import WIRE_VERSION, PeerInfo, TlsFiles
 from .local_service import LocalService
 from .loops import LoopThread
@@ -35,6 +36,16 @@ HOW_TO_RAISE = (
 )
 # Without so_reuseport=0 a second peer on the same port starts and steals half of the requests.
 SERVER_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0))
+
+
+class _Health(health.aio.HealthServicer):  # type: ignore[misc]
+    """The standard health service without its stream, which anybody could hold for ever."""
+
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext
+    ) -> None:
+        """Refuse: gRPC's own clients then do without."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "ask with Check")
 
 
 class PeerHost(BaseHost):
@@ -128,7 +139,10 @@ class PeerHost(BaseHost):
 
     async def _start_network(self, service: NetworkService) -> int:
         check_can_listen(self._listen, "listen")  # gRPC would say it in its log and more darkly
-        server = grpc.aio.server(options=SERVER_OPTIONS)
+        options = dict((*SERVER_OPTIONS, *network_options()))  # of two, gRPC takes the first
+        server = grpc.aio.server(
+            options=tuple(options.items()), maximum_concurrent_rpcs=MAX_REQUESTS
+        )
         add_PeerServicer_to_server(service, server)
         await _add_health(server)
         port = _bind(server, str(self._listen), "listen", self._tls)
@@ -208,7 +222,7 @@ def _bind_privately(server: Any, address: str) -> int:
 
 
 async def _add_health(server: Any) -> None:
-    servicer = health.aio.HealthServicer()
+    servicer = _Health()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     for name in ("", pb.DESCRIPTOR.services_by_name["Peer"].full_name):
         await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)

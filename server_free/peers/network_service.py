@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 
@@ -23,6 +24,8 @@ __all__ = ["NetworkService", "Refused"]
 MAX_STRANGERS = 256
 """Fetches that wait for a run this peer does not know: nothing tells them from an attack."""
 STRANGER_WAIT_S = 300.0
+TAKE_S = 60.0
+"""Who takes no chunk for so long holds the model here for nothing."""
 MIN_BEAT_S, USUAL_BEAT_S = 0.05, 1.0
 UNKNOWN_RUN = NotReady(started=False, round=0, known_missing={})
 
@@ -99,13 +102,23 @@ class _Fetch:
         """Write frames till the model has been sent or will not come."""
         answer = await self._settled()
         if isinstance(answer, Absent):
-            await self._context.write(frames.absent_frame(answer))
+            await self._write(frames.absent_frame(answer))
             return
-        await self._context.write(frames.header_frame(answer))
+        await self._write(frames.header_frame(answer))
         for chunk in answer.model.chunks:
-            await self._context.write(frames.chunk_frame(chunk))
+            await self._write(frames.chunk_frame(chunk))
         request = self._request
         self._mailbox.delivered(request.training, self._id, request.requester)
+
+    async def _write(self, frame: Any) -> None:
+        """Write one frame; who reads nothing is not waited for without end."""
+        try:
+            async with asyncio.timeout(TAKE_S):
+                await self._context.write(frame)
+        except TimeoutError:
+            raise Refused(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"nothing was read for {TAKE_S:g} s"
+            ) from None
 
     async def _settled(self) -> Ready | Absent:
         """Wait, giving signs of life, for the answer."""
@@ -136,7 +149,7 @@ class _Fetch:
 
     async def _beat(self, answer: NotReady, changed: asyncio.Event) -> None:
         """Give a sign of life, then sleep till something changes, at most a beat."""
-        await self._context.write(frames.not_ready_frame(answer))
+        await self._write(frames.not_ready_frame(answer))
         try:
             await asyncio.wait_for(changed.wait(), self._beat_s)
         except TimeoutError:
