@@ -120,7 +120,7 @@ class TopologyOptions:
 def run_topology(options: TopologyOptions) -> None:
     """Print what was asked for, and write the picture; errors are ``ValueError`` or ``OSError``."""
     if options.plot is not None:
-        from ..server_free.theory.plots import check_picture
+        from ..server_free.pictures import check_picture
 
         check_picture(options.plot)  # before minutes of computing
     if options.spec is None:
@@ -148,7 +148,8 @@ def _show(options: TopologyOptions, spec: str) -> None:
         raise PlanError(f"say how many nodes {spec!r} has: --nodes N.")
     topology = from_spec(spec, num_nodes=nodes)
     if options.plot is not None:
-        from ..server_free.theory.plots import check_drawable, draw_topology, save_picture
+        from ..server_free.pictures import save_picture
+        from ..server_free.theory.plots import check_drawable, draw_topology
 
         check_drawable(topology)
     gammas = sorted({*GAMMAS, *([] if options.gamma is None else [options.gamma])})
@@ -203,7 +204,8 @@ def _say_written(options: TopologyOptions) -> None:
 
 def _draw_advice(found: Recommendation, path: Path) -> None:
     """Draw n_W over gamma of the topologies of the first candidates, each once."""
-    from ..server_free.theory.plots import draw_curves, save_picture
+    from ..server_free.pictures import save_picture
+    from ..server_free.theory.plots import draw_curves
     from ..server_free.topologies import from_spec
 
     sizes = {(one.spec, one.num_active): one for one in reversed(found.candidates)}

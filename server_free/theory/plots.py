@@ -1,19 +1,17 @@
 """Pictures: one topology as graph, matrix and curve; several topologies as curves.
 
-Needs matplotlib, the extra ``[plots]``. Figures are made without pyplot, so nothing is shown,
-kept, or shared with the caller's own figures.
+Needs matplotlib, the extra ``[plots]``; see :mod:`..pictures`.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import GossipError, PlanError
+from ..errors import PlanError
+from ..pictures import color_of, new_figure
 from ..topologies import Topology, from_spec
 from .layouts import edges, positions
 from .neighbors import effective_neighbors, effective_neighbors_limit, noise_variance
@@ -27,37 +25,19 @@ if TYPE_CHECKING:
 __all__ = [
     "Curve",
     "check_drawable",
-    "check_picture",
     "draw_curves",
     "draw_topology",
-    "save_picture",
 ]
 
 Curve = tuple[str, Topology]
 """A label and the topology whose effective neighbours are drawn under it."""
 
-FORMATS = (".pdf", ".png", ".svg")
 MEMORIES = np.logspace(0, 4, 25)
 """1 / (1 - gamma), in rounds: where the curves are computed."""
 MOST_NODES = 1024
 MOST_PHASES = 8
 
-# Okabe & Ito's colours, told apart by colour-blind readers too.
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3c8d", "#444444")
 _GREY = "#888888"
-
-
-def check_picture(path: Path) -> None:
-    """Raise an error in one line unless a picture can be written to ``path``."""
-    if path.suffix.lower() not in FORMATS:
-        raise PlanError(f"{path}: a picture's name ends in one of {', '.join(FORMATS)}.")
-    if not path.parent.is_dir():
-        raise PlanError(f"{path}: there is no folder {path.parent}; make it first.")
-    if path.is_dir():
-        raise PlanError(f"{path} is a folder; name a file.")
-    if not os.access(path.parent, os.W_OK):
-        raise PlanError(f"{path} cannot be written: no permission in {path.parent}.")
-    _import_matplotlib()
 
 
 def check_drawable(topology: Topology) -> None:
@@ -67,20 +47,6 @@ def check_drawable(topology: Topology) -> None:
             f"{topology.spec} has {topology.num_nodes} nodes; a picture is drawn up to "
             f"{MOST_NODES}."
         )
-
-
-def save_picture(figure: Figure, path: Path) -> None:
-    """Write the figure to ``path``, whole or not at all; the suffix says the format."""
-    check_picture(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            figure.savefig(file, format=path.suffix[1:].lower())
-        part.replace(path)
-    except OSError as error:
-        raise PlanError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def draw_topology(topology: Topology, *, gamma: float = 0.95) -> Figure:
@@ -98,7 +64,7 @@ def draw_topology(topology: Topology, *, gamma: float = 0.95) -> Figure:
     bands = 1 if shown <= 4 else 2
     across = -(-shown // bands)
     width, height = (8.0, 4.6) if shown == 1 else (max(6.0, 3.1 * across), 5.6 * bands)
-    figure = _figure(width + 5.0, height)
+    figure = new_figure(width + 5.0, height)
     figure.suptitle(_title(topology), fontsize=13)
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(width, 5.0))[0]
     if shown == 1:
@@ -115,34 +81,11 @@ def draw_topology(topology: Topology, *, gamma: float = 0.95) -> Figure:
 
 def draw_curves(curves: Sequence[Curve], *, gamma: float = 0.95, title: str = "") -> Figure:
     """Draw the effective number of neighbours of several topologies over gamma."""
-    figure = _figure(9.5, 6.0)
+    figure = new_figure(9.5, 6.0)
     axes = figure.subplots()
     _draw_curves(axes, curves, gamma, worst=False)
     axes.set_title(title, fontsize=11)
     return figure
-
-
-def _figure(width: float, height: float) -> Figure:
-    _import_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _import_matplotlib() -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise GossipError(
-            "a picture needs matplotlib, which is not installed: pip install 'flwr-gossip[plots]'"
-        ) from None
-
-
-def _color(place: int) -> str:
-    return _COLORS[place % len(_COLORS)]
 
 
 def _title(topology: Topology) -> str:
@@ -169,7 +112,7 @@ def _draw_phases(panels: np.ndarray, topology: Topology, shown: int) -> None:
         band, column = divmod(phase, across)
         graph, matrix = panels[2 * band, column], panels[2 * band + 1, column]
         matrix.set_axis_on()
-        draw_graph(graph, topology, phase, points, _color(phase))
+        draw_graph(graph, topology, phase, points, color_of(phase))
         draw_matrix(matrix, topology, phase)
         arrows = ", sender to receiver" if phases[phase][1] and across < 3 else ""
         name = f"round {phase + 1}" if shown > 1 or topology.period is None else "each round"
@@ -181,7 +124,7 @@ def _draw_curves(axes: Axes, curves: Sequence[Curve], gamma: float, worst: bool)
     """Draw the curves; with ``worst`` the first also for its worst node, the others grey."""
     most = max(topology.num_nodes for _, topology in curves)
     for place, (label, topology) in enumerate(curves):
-        color = _GREY if worst and place else _color(place)
+        color = _GREY if worst and place else color_of(place)
         style = "--" if place % 2 and not worst else "-"  # so that equal ones are both seen
         mean = _counts(topology, "mean")
         axes.plot(MEMORIES, mean, color=color, linestyle=style, label=label, linewidth=1.8)

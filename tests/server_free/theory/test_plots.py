@@ -1,4 +1,4 @@
-"""The pictures: what is in them, where the nodes are, and how they come to the disk."""
+"""The pictures: what is in them, and where the nodes are."""
 
 from __future__ import annotations
 
@@ -10,19 +10,12 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.image import imread
 
 from flwr_gossip.server_free import topologies
-from flwr_gossip.server_free.errors import GossipError, PlanError
+from flwr_gossip.server_free.errors import PlanError
 from flwr_gossip.server_free.theory.layouts import edges, is_wrapped, positions
 from flwr_gossip.server_free.theory.neighbors import effective_neighbors, effective_neighbors_limit
-from flwr_gossip.server_free.theory.plots import (
-    MEMORIES,
-    check_picture,
-    draw_curves,
-    draw_topology,
-    save_picture,
-)
+from flwr_gossip.server_free.theory.plots import MEMORIES, draw_curves, draw_topology
 
 SPECS = [
     ("alone", 5),
@@ -164,68 +157,6 @@ def test_several_topologies_in_one_picture() -> None:
     assert found["A"].max() < 8.001
 
 
-def is_picture(path: Path) -> bool:
-    pixels = imread(path)
-    return (
-        min(pixels.shape[:2]) > 300 and len(np.unique(pixels[..., :3].reshape(-1, 3), axis=0)) > 9
-    )
-
-
-def test_a_picture_comes_whole_to_the_disk(tmp_path: Path) -> None:
-    path = tmp_path / "ring.png"
-    path.write_bytes(b"old")
-    save_picture(draw_topology(topologies.ring(8)), path)
-    assert is_picture(path)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["ring.png"]
-
-
-@pytest.mark.parametrize(
-    ("name", "start"), [("a.svg", b"<?xml"), ("a.pdf", b"%PDF"), ("A.PNG", b"\x89PNG")]
-)
-def test_the_suffix_says_the_format(tmp_path: Path, name: str, start: bytes) -> None:
-    save_picture(draw_curves([("ring", topologies.ring(4))]), tmp_path / name)
-    assert (tmp_path / name).read_bytes().startswith(start)
-
-
-def test_a_picture_that_cannot_be_written_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "ring.png"
-    path.write_bytes(b"old")
-    figure = draw_curves([("ring", topologies.ring(4))])
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(figure, "savefig", full)
-    with pytest.raises(PlanError, match=r"ring\.png cannot be written: No space left on device"):
-        save_picture(figure, path)
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["ring.png"]
-
-
-def test_where_a_picture_cannot_be(tmp_path: Path) -> None:
-    (tmp_path / "folder.png").mkdir()
-    for path, says in [
-        (tmp_path / "a.gif", r"ends in one of \.pdf, \.png, \.svg"),
-        (tmp_path / "a", "ends in one of"),
-        (tmp_path / "none" / "a.png", "there is no folder"),
-        (tmp_path / "folder.png", "is a folder"),
-    ]:
-        with pytest.raises(PlanError, match=says):
-            check_picture(path)
-
-
-def test_without_matplotlib_it_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(GossipError, match=r"pip install 'flwr-gossip\[plots\]'"):
-        check_picture(tmp_path / "a.png")
-    with pytest.raises(GossipError, match=r"pip install 'flwr-gossip\[plots\]'"):
-        draw_topology(topologies.ring(3))
-
-
 def test_too_many_nodes_for_a_picture() -> None:
     with pytest.raises(PlanError, match="has 1025 nodes; a picture is drawn up to 1024"):
         draw_topology(topologies.ring(1025))
@@ -235,10 +166,11 @@ def test_matplotlib_is_imported_late_and_pyplot_never(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
+from flwr_gossip.server_free.pictures import save_picture
 from flwr_gossip.server_free.theory import plots
 from flwr_gossip.server_free import topologies
 assert "matplotlib" not in sys.modules
-plots.save_picture(plots.draw_topology(topologies.ring(4)), Path({str(tmp_path / "a.png")!r}))
+save_picture(plots.draw_topology(topologies.ring(4)), Path({str(tmp_path / "a.png")!r}))
 assert "matplotlib" in sys.modules
 assert "matplotlib.pyplot" not in sys.modules
 """
