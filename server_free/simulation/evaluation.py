@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import PlanError
@@ -14,6 +16,7 @@ from .batched import BatchedModel
 
 __all__ = ["Evaluator", "Metric", "accuracy", "consensus_distance"]
 
+Floats = NDArray[np.float64]
 Metric = Callable[[Any, Tensor], Any]
 """``(outputs, targets) -> number``, on the whole test set."""
 
@@ -38,21 +41,24 @@ class Evaluator:
     targets: Tensor
     metrics: Mapping[str, Metric]
 
-    def record(self, z: Tensor) -> dict[str, float]:
-        """Return the metrics of the slots' models, (k, width), and of their mean.
+    def slots(self, z: Tensor) -> dict[str, Floats]:
+        """Return each metric of the slots' models, (k, width), as (k,) float64."""
+        columns = np.array(list(self._each(z)), dtype=np.float64).T
+        return dict(zip(self.metrics, columns, strict=False))
+
+    def record(self, z: Tensor, slots: Mapping[str, Floats]) -> dict[str, float]:
+        """Return what a history says of the slots' metrics, and the metrics of their mean model.
 
         ``test_NAME`` is the mean over the slots, ``test_NAME_min`` and ``test_NAME_max`` the
         least and the greatest, ``served_NAME`` that of the mean model.
         """
-        values = torch.tensor(list(self._each(z)), dtype=torch.float64)
-        served = next(self._each(z.mean(dim=0, keepdim=True)))
+        served = self.slots(z.mean(dim=0, keepdim=True))
         record = {}
-        for place, name in enumerate(self.metrics):
-            column = values[:, place]
-            record[f"test_{name}"] = column.mean().item()
-            record[f"test_{name}_min"] = column.min().item()
-            record[f"test_{name}_max"] = column.max().item()
-            record[f"served_{name}"] = served[place]
+        for name, values in slots.items():
+            record[f"test_{name}"] = float(values.mean())
+            record[f"test_{name}_min"] = float(values.min())
+            record[f"test_{name}_max"] = float(values.max())
+            record[f"served_{name}"] = float(served[name][0])
         return record
 
     def _each(self, z: Tensor) -> Iterator[list[float]]:

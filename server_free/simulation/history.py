@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import PlanError
 from ..plans import Plan
 from .layout import Layout
+from .records import Record, write_jsonl
 from .usage import NodeUsage
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
 
-__all__ = ["Record", "SimulationResult"]
-
-Record = dict[str, float]
+__all__ = ["SimulationResult"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +29,8 @@ class SimulationResult:
     Attributes
     ----------
     history : list of dict
-        One record a round: ``round``, ``learning_rate``, ``active`` (nodes that trained),
+        One record a round: ``round``, ``epoch`` (samples that all nodes have used so far, over
+        the samples that they have), ``learning_rate``, ``active`` (nodes that trained),
         ``train_loss`` (mean over them and their local steps, each before its step),
         ``transfers`` (models that went from node to node after the round) and ``bytes`` (of
         these). With a network ``seconds`` (simulated, since the start, when the last slot of the
@@ -49,6 +48,9 @@ class SimulationResult:
         The round in which a loss or a model stopped being finite; the training ended there.
     nodes : dict of int to NodeUsage
         With a network: what each node that took part did, in simulated seconds and bytes.
+    slot_metrics : dict of str to (k,) float64
+        With test data: each metric of each slot's model at the last evaluation. In Gossip there
+        is a slot for each node, slot i being that of node i.
     """
 
     history: list[Record]
@@ -58,6 +60,7 @@ class SimulationResult:
     diverged_at: int | None
     module: nn.Module = field(repr=False)
     nodes: dict[int, NodeUsage] = field(default_factory=dict)
+    slot_metrics: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return one line on how far the training came."""
@@ -77,25 +80,32 @@ class SimulationResult:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the history as a table, one row a round; NaN where nothing was evaluated."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("to_pandas needs pandas: pip install pandas") from error
-        return pd.DataFrame(self.history)
+        return _pandas("to_pandas").DataFrame(self.history)
+
+    def nodes_to_pandas(self) -> pd.DataFrame:
+        """Return what each of the n nodes did, one row a node; zeros for one that never took part.
+
+        The columns are those of :class:`NodeUsage`, the index is the node. Raises ``PlanError``
+        where the training had no network.
+        """
+        if not self.nodes:
+            raise PlanError(
+                "nodes is empty: what each node did is known with a network only; call "
+                "simulate(..., network=Network.lan()) or another Network."
+            )
+        idle = NodeUsage()
+        rows = [asdict(self.nodes.get(node, idle)) for node in range(self.plan.num_nodes)]
+        table = _pandas("nodes_to_pandas").DataFrame(rows)
+        table.index.name = "node"
+        return table
 
     def to_jsonl(self, path: str | os.PathLike[str]) -> None:
         """Write one JSON object a round; values that are not finite become null.
 
-        The file appears whole or not at all.
+        The file appears whole or not at all, else ``PlanError`` says why. :func:`read_jsonl`
+        returns the history again.
         """
-        target = Path(path)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("w", encoding="utf-8") as file:
-                file.writelines(f"{json.dumps(_plain(record))}\n" for record in self.history)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_jsonl(self.history, path)
 
     def _state_dict(self, row: Tensor) -> dict[str, Tensor]:
         trained = self.layout.unpacked(row)
@@ -108,5 +118,9 @@ class SimulationResult:
         }
 
 
-def _plain(record: Record) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in record.items()}
+def _pandas(method: str) -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(f"{method} needs pandas: pip install pandas") from error
+    return pandas

@@ -16,10 +16,10 @@ from ..plans import VACANT, Plan
 from ..schedules import check_seed
 from .batched import BatchedModel
 from .evaluation import Evaluator, consensus_distance
-from .history import Record
 from .mixing_rows import Mixer
 from .node_data import NodeData
 from .optimizers import SGD, Momenta, NodeMomenta, SlotMomenta, select_rows, store_rows
+from .records import Record
 from .sampling import draw_batches
 from .steps import Step
 from .timeline import Timeline
@@ -78,6 +78,8 @@ class Trainer:
         self.mixer = Mixer(plan, model.layout.dtype, model.start.device)
         self._z = model.start.repeat(plan.num_slots, 1)  # all slots start from x0
         self._h = self._z.clone()
+        self.slot_metrics: dict[str, NDArray[np.float64]] = {}  # of the latest evaluation
+        self._samples = 0
         self._round = 0
         self._is_mixed = True
         self._step: Step | None = None
@@ -96,14 +98,15 @@ class Trainer:
             rows = torch.from_numpy(vacant).to(z.device)
             z[rows] = self._h[rows]  # a slot without a holder keeps its h
         rate = self.optimizer.rate(round)
-        losses = [
-            self._train(z, slots, nodes[slots], drawn, rate)
-            for slots, drawn in self._chunks(nodes, round)
-        ]
+        losses = []
+        for slots, drawn in self._chunks(nodes, round):
+            losses.append(self._train(z, slots, nodes[slots], drawn, rate))
+            self._samples += drawn.size
         self._h, self._z = z, self._h
         self._round, self._is_mixed = round, False
         return {
             "round": round,
+            "epoch": self._samples / len(self.data.indices),
             "learning_rate": rate,
             "active": len(nodes) - len(vacant),
             "train_loss": torch.cat(losses).mean().item() if losses else math.nan,
@@ -141,7 +144,10 @@ class Trainer:
         """Return what is known of the mixed models after the latest round."""
         z = self.mixed()
         record = {"consensus_distance": consensus_distance(z)}
-        return record | (evaluator.record(z) if evaluator else {})
+        if evaluator is None:
+            return record
+        self.slot_metrics = evaluator.slots(z)
+        return record | evaluator.record(z, self.slot_metrics)
 
     def _train(self, z: Tensor, slots: Ints, nodes: Ints, drawn: Ints, rate: float) -> Tensor:
         """Take the local steps of some slots in place; return their mean losses, float64.

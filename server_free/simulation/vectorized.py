@@ -25,10 +25,11 @@ from ..errors import PlanError
 from ..plans import Plan
 from .batched import BatchedModel, Loss
 from .evaluation import Evaluator, Metric, checked_metrics, default_metrics
-from .history import Record, SimulationResult
+from .history import SimulationResult
 from .networks import Network
 from .node_data import ArrayOrTensor, NodeData
 from .optimizers import SGD, LearningRate
+from .records import Record
 from .timeline import Timeline
 from .trainer import Settings, Trainer
 
@@ -192,7 +193,14 @@ def simulate(
     models = batched.layout.compact(training.mixed())
     played = plan if timeline is None else timeline.plan
     return SimulationResult(
-        history, models, batched.layout, played, diverged_at, batched.model, training.usage.nodes
+        history,
+        models,
+        batched.layout,
+        played,
+        diverged_at,
+        batched.model,
+        training.usage.nodes,
+        training.slot_metrics,
     )
 
 

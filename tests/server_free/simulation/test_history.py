@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from flwr_gossip.server_free.errors import PlanError
 from flwr_gossip.strategies import Teleportation
 
 torch = pytest.importorskip("torch")
-from flwr_gossip.server_free.simulation import simulate  # noqa: E402
+from flwr_gossip.server_free.simulation import Network, read_jsonl, simulate  # noqa: E402
 
 
 @pytest.fixture
@@ -40,6 +41,25 @@ def test_a_record_a_round(result: Any) -> None:
         assert record["bytes"] == record["transfers"] * (5 * 4 + 4 + 4 * 3 + 3) * 8
 
 
+def test_epochs_are_passes_over_the_samples_of_all_nodes(
+    make_problem: Callable[[list[int]], Any],
+) -> None:
+    problem, sizes = make_problem([4, 7, 7, 5]), np.array([4, 7, 7, 5])
+    result = simulate(
+        problem.model,
+        problem.loss,
+        problem.data,
+        Teleportation(2),
+        num_rounds=5,
+        learning_rate=0.1,
+        batch_size=5,
+        local_steps=3,
+    )
+    used = [3 * np.minimum(5, sizes[list(result.plan.active(t))]).sum() for t in range(1, 6)]
+    epochs = [record["epoch"] for record in result.history]
+    assert epochs == pytest.approx(np.cumsum(used) / sizes.sum())
+
+
 def test_the_file_has_a_line_a_round_and_null_for_what_is_not_finite(
     result: Any, tmp_path: Path
 ) -> None:
@@ -63,11 +83,40 @@ def test_a_file_that_cannot_be_written_whole_does_not_replace_the_old_one(
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_the_file_gives_the_history_back(result: Any, tmp_path: Path) -> None:
+    result.to_jsonl(tmp_path / "run.jsonl")
+    assert read_jsonl(tmp_path / "run.jsonl") == result.history
+
+
 def test_the_table_has_a_row_a_round(result: Any) -> None:
     pytest.importorskip("pandas")
     table = result.to_pandas()
     assert table["round"].tolist() == [1, 2, 3, 4]
     assert table["consensus_distance"].isna().tolist() == [True, False, True, False]
+
+
+def test_the_table_of_nodes_has_a_row_a_node(
+    result: Any, make_problem: Callable[[list[int]], Any]
+) -> None:
+    pytest.importorskip("pandas")
+    problem = make_problem([4] * 9)
+    timed = simulate(
+        problem.model,
+        problem.loss,
+        problem.data,
+        Teleportation(2, "ring"),
+        num_rounds=3,
+        learning_rate=0.1,
+        network=Network.lan(compute_s=2.0),
+    )
+    table = timed.nodes_to_pandas()
+    active = [node for t in range(1, 4) for node in timed.plan.active(t)]
+    assert table.index.tolist() == list(range(9))
+    assert table["rounds"].tolist() == [active.count(node) for node in range(9)]
+    assert table["busy_s"].tolist() == pytest.approx([2.0 * active.count(n) for n in range(9)])
+    assert table["sent"].sum() == sum(record["bytes"] for record in timed.history) > 0
+    with pytest.raises(PlanError, match=r"nodes is empty: .* call simulate\(\.\.\., network="):
+        result.nodes_to_pandas()
 
 
 def test_models_as_state_dicts(result: Any, make_problem: Callable[[list[int]], Any]) -> None:
