@@ -83,7 +83,8 @@ def test_the_grid_runs() -> None:
     assert run_block("InProcessGrid", given)["result"].served_round == 3  # type: ignore[attr-defined]
 
 
-def test_the_vectorized_runtime_runs() -> None:
+def test_the_vectorized_runtime_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     inputs, labels = rng.normal(size=(60, 5)), rng.integers(0, 3, 60)
     given = {
@@ -97,6 +98,8 @@ def test_the_vectorized_runtime_runs() -> None:
     history = run_block("simulate(", given)["run"].history  # type: ignore[attr-defined]
     assert [record["round"] for record in history] == [1, 2, 3]
     assert history[-1]["seconds"] > 0
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["accuracy.png", "teleportation.jsonl"]
 
 
 @pytest.mark.parametrize("start", RUN_AS_THEY_STAND)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .in_process import InProcessGrid
     from .networks import Network, Stragglers
     from .node_data import NodeData
+    from .plots import plot_histories, plot_overview
+    from .records import read_jsonl
     from .searching import SearchOutcome, simulate_search
     from .steps import Step
     from .timeline import Timeline
@@ -38,7 +40,10 @@ __all__ = [
     "Stragglers",
     "Timeline",
     "Uniform",
+    "plot_histories",
+    "plot_overview",
     "read_availability",
+    "read_jsonl",
     "read_network",
     "simulate",
     "simulate_search",
@@ -60,7 +65,10 @@ _MODULES = {
     "Stragglers": "networks",
     "Timeline": "timeline",
     "Uniform": "distributions",
+    "plot_histories": "plots",
+    "plot_overview": "plots",
     "read_availability": "traces",
+    "read_jsonl": "records",
     "read_network": "traces",
     "simulate": "vectorized",
     "simulate_search": "searching",
