@@ -17,6 +17,7 @@ from .peer_options import (
     LocalOption,
     MemoryOption,
     PeerOptions,
+    StoreOption,
     one_line_errors,
 )
 from .supernode import run_peer, run_supernode
@@ -47,6 +48,7 @@ def peer(
     ssl_keyfile: KeyfileOption = None,
     ssl_ca_certfile: CaCertfileOption = None,
     max_memory: MemoryOption = "4GiB",
+    store: StoreOption = None,
 ) -> None:
     """Serve the models of this machine's ClientApps to the peers of other machines.
 
@@ -54,7 +56,15 @@ def peer(
     node-config field gossip-peer: give the SuperNode --node-config 'gossip-peer="unix:PATH"'.
     """
     options = PeerOptions(
-        listen, advertise, local, insecure, ssl_certfile, ssl_keyfile, ssl_ca_certfile, max_memory
+        listen,
+        advertise,
+        local,
+        insecure,
+        ssl_certfile,
+        ssl_keyfile,
+        ssl_ca_certfile,
+        max_memory,
+        store,
     )
     with one_line_errors("peer"):
         run_peer(options.host())
@@ -78,6 +88,7 @@ def supernode(
     ssl_keyfile: KeyfileOption = None,
     ssl_ca_certfile: CaCertfileOption = None,
     max_memory: MemoryOption = "4GiB",
+    store: StoreOption = None,
 ) -> None:
     """Run a peer and a flower-supernode in one: they start together and end together.
 
@@ -87,7 +98,15 @@ def supernode(
     --superlink 10.0.0.1:9092 --node-config "partition-id=0 num-partitions=4"
     """
     options = PeerOptions(
-        listen, advertise, local, insecure, ssl_certfile, ssl_keyfile, ssl_ca_certfile, max_memory
+        listen,
+        advertise,
+        local,
+        insecure,
+        ssl_certfile,
+        ssl_keyfile,
+        ssl_ca_certfile,
+        max_memory,
+        store,
     )
     with one_line_errors("supernode"):
         code = run_supernode(options.host(), flower_options or [])

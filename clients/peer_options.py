@@ -14,6 +14,7 @@ import typer
 from ..server_free.errors import GossipError
 from ..server_free.peers.host import PeerHost
 from ..server_free.peers.links import TlsFiles
+from ..server_free.peers.store import Store
 
 __all__ = [
     "AdvertiseOption",
@@ -25,6 +26,7 @@ __all__ = [
     "LocalOption",
     "MemoryOption",
     "PeerOptions",
+    "StoreOption",
     "one_line_errors",
     "parse_size",
 ]
@@ -73,6 +75,14 @@ CaCertfileOption = Annotated[
 MemoryOption = Annotated[
     str, typer.Option(metavar="SIZE", help="The most that the models held may take.")
 ]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        help="Keep the models held on disk too, in a folder of this peer alone, so that they "
+        "outlive it.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,7 @@ class PeerOptions:
     keyfile: str | None
     ca_certfile: str | None
     max_memory: str
+    store: str | None = None
 
     def host(self) -> PeerHost:
         """Return the host, not started; a ``ValueError`` names the option that is no good."""
@@ -96,6 +107,7 @@ class PeerOptions:
             local=self.local,
             tls=self._tls(),
             max_bytes=parse_size(self.max_memory, "--max-memory"),
+            store=None if self.store is None else Store(self.store),
         )
 
     def _tls(self) -> TlsFiles | None:

@@ -9,6 +9,7 @@ from ..codecs import encode
 from ..models import Model
 from .links import INITIAL
 from .mailbox import Mailbox
+from .store import Store
 
 __all__ = ["BaseHost"]
 
@@ -16,12 +17,15 @@ __all__ = ["BaseHost"]
 class BaseHost:
     """Owns a mailbox; a context manager that starts and stops."""
 
-    def __init__(self, max_bytes: int, how_to_raise: str) -> None:
-        self.mailbox = Mailbox(max_bytes, how_to_raise)
+    def __init__(self, max_bytes: int, how_to_raise: str, store: Store | None) -> None:
+        self.mailbox = Mailbox(max_bytes, how_to_raise, store)
 
-    def open(self, training: str, key: bytes) -> None:
-        """Register ``training`` with the 32-byte ``key`` of its run."""
-        self.mailbox.open(training, key)
+    def open(self, training: str, key: bytes, resumed: int = 0) -> None:
+        """Register ``training`` with the 32-byte ``key`` of its run.
+
+        ``resumed`` is the round after which the run goes on, 0 if it began the training.
+        """
+        self.mailbox.open(training, key, resumed=resumed)
 
     def put_initial(self, training: str, model: Model) -> None:
         """Hold ``model`` as the initial arrays of a registered training."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 import grpc
 
-from ..errors import PeerError
+from ..errors import PeerError, PeerUnreachable
 from ..models import Model
 from . import frames
 from .base_link import BaseLink, long_wait_s
@@ -19,6 +19,7 @@ from .fetching import Fetch
 from .forks import keep_out_of_forks
 from .links import Membership, Missing, ModelId, Patience, PeerInfo
 from .loops import LoopThread
+from .mailbox import Unregistered
 from .own_peer import CLOSE_S, OwnPeer
 from .peer_pb2_grpc import PeerStub
 from .tls import channel_credentials
@@ -72,6 +73,7 @@ class GrpcLink(BaseLink):
         self._not_before: dict[int, float] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._tellers: set[asyncio.Task[None]] = set()
+        self._keepers: set[asyncio.Task[None]] = set()
         self._loop: LoopThread | None = LoopThread.acquire()
         self._gate = threading.Lock()
         self._calls = 0
@@ -159,7 +161,10 @@ class GrpcLink(BaseLink):
         self._max_bytes = reply.max_bytes
         self._learn(reply.known_missing)
         if self.membership.segment:
-            await own.attach(self.membership)
+            ended = await own.attach(self.membership)
+            keeper = asyncio.ensure_future(self._keep_attached(ended))
+            self._keepers.add(keeper)
+            keeper.add_done_callback(self._keepers.discard)
         self._own = own
         return own
 
@@ -168,16 +173,43 @@ class GrpcLink(BaseLink):
         async with self._connecting:
             return self._own or await self._connect()
 
+    async def _peer_after(self, former: OwnPeer) -> OwnPeer:
+        """Return the own peer, connected anew: it was restarted, or did not answer ``former``."""
+        async with self._connecting:
+            if self._own is not None and self._own is not former:
+                return self._own
+            own = await self._connect()
+            former.abandon()
+            return own
+
+    async def _keep_attached(self, ended: asyncio.Event) -> None:
+        """Attach again when the own peer was restarted, so that it knows that we are at work.
+
+        Waits for an event, not for the stream: what it holds must not keep gRPC alive.
+        """
+        await ended.wait()
+        if self._own is not None and self._own.ended is ended:
+            with suppress(PeerError):  # the own peer's troubles show when the client publishes
+                await self._peer_after(self._own)
+
+    async def _ask_own(self, call: Callable[[OwnPeer], Awaitable[T]]) -> T:
+        """Return what the own peer answers; one that was restarted is asked again."""
+        own = await self._peer()
+        try:
+            return await call(own)
+        except (PeerUnreachable, Unregistered):
+            return await call(await self._peer_after(own))
+
     async def _publish(
         self, id: ModelId, model: Model, readers: Collection[int], keep: bool
     ) -> int:
-        own = await self._peer()
-        return await own.publish(self.membership, id, model, readers, keep)
+        return await self._ask_own(
+            lambda own: own.publish(self.membership, id, model, readers, keep)
+        )
 
     async def _report(self, missing: Mapping[int, str]) -> None:
         if new := self._note(missing):
-            own = await self._peer()
-            await own.tell(self.membership, new)
+            await self._ask_own(lambda own: own.tell(self.membership, new))
 
     def _note(self, missing: Mapping[int, str]) -> dict[int, str]:
         """Learn who is missing, wake who waits for them, and return what is new."""
@@ -208,6 +240,9 @@ class GrpcLink(BaseLink):
             _, late = await asyncio.wait(self._background, timeout=CLOSE_S)
             for task in late:
                 task.cancel()
+        for keeper in (keepers := list(self._keepers)):
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)  # they hold objects of gRPC
         if self._own is not None:
             await self._own.detach(failure)
         for channel in self._channels.values():

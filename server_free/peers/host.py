@@ -23,6 +23,7 @@ from .loops import LoopThread
 from .mailbox import DEFAULT_MAX_BYTES
 from .network_service import NetworkService
 from .peer_pb2_grpc import add_LocalPeerServicer_to_server, add_PeerServicer_to_server
+from .store import Store
 from .tls import server_credentials
 
 __all__ = ["PeerHost"]
@@ -65,13 +66,17 @@ class PeerHost(BaseHost):
         Certificates; without them everything on the network is in plain text.
     max_bytes : int (default: 4 GiB)
         The most that all models together may have.
+    store : Store, optional
+        Where the models and the keys of their runs are kept on disk too, so that they outlive
+        this process.
 
     Raises
     ------
     ValueError
-        If an address or a file is no good; the text names it.
+        If an address or a file is no good; the text names it. From :meth:`start`, if the store
+        is no good.
     PeerError
-        From :meth:`start`, if an address cannot be listened on.
+        From :meth:`start`, if an address cannot be listened on or another peer has the store.
     """
 
     def __init__(
@@ -81,8 +86,9 @@ class PeerHost(BaseHost):
         local: str | None = None,
         tls: TlsFiles | None = None,
         max_bytes: int = DEFAULT_MAX_BYTES,
+        store: Store | None = None,
     ) -> None:
-        super().__init__(max_bytes, HOW_TO_RAISE)
+        super().__init__(max_bytes, HOW_TO_RAISE, store)
         self._listen = parse_host_port(listen, "listen")
         self._advertise = _advertised(self._listen, advertise)
         self._local = local
@@ -109,6 +115,7 @@ class PeerHost(BaseHost):
         """Listen and serve in the background; returns when both sides answer."""
         if self._loop is not None:
             raise PeerError("this peer host is already started")
+        self.mailbox.restore()
         self._loop = LoopThread.acquire()
         try:
             self._loop.run(self._start(), START_S)
@@ -128,6 +135,7 @@ class PeerHost(BaseHost):
         finally:
             loop.release()
             self._remove_socket()
+            self.mailbox.close_store()
 
     async def _start(self) -> None:
         mutual = self._tls is not None and self._tls.ca_certfile is not None

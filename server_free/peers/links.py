@@ -94,6 +94,9 @@ class Membership:
         be missing and does not tell others.
     final : bool (default: False)
         Whether the training ends with this message: its models may then make room for others.
+    resumed : int (default: 0)
+        The round after which the run goes on with a training that an earlier run began; that
+        run's models of later rounds are dropped.
     """
 
     training: str
@@ -105,6 +108,7 @@ class Membership:
     last: int = 0
     known: Mapping[int, str] = field(default_factory=dict, hash=False)
     final: bool = False
+    resumed: int = 0
 
     def __post_init__(self) -> None:
         if not self.training:
@@ -117,16 +121,18 @@ class Membership:
             raise ValueError(
                 f"Membership.node is {self.node}, must be 0 to {len(self.addresses) - 1}"
             )
-        if self.first < 0 or self.last < 0:
+        if min(self.first, self.last, self.resumed) < 0:
             raise ValueError(
-                f"Membership.first is {self.first} and last is {self.last}, both must be >= 0"
+                f"Membership.first is {self.first}, last is {self.last} and resumed is "
+                f"{self.resumed}, all must be >= 0"
             )
 
     def __repr__(self) -> str:
         return (
             f"Membership(training={self.training!r}, key=..., node={self.node}, "
             f"segment={self.segment!r}, addresses={self.addresses!r}, first={self.first}, "
-            f"last={self.last}, known={dict(self.known)!r}, final={self.final})"
+            f"last={self.last}, known={dict(self.known)!r}, final={self.final}, "
+            f"resumed={self.resumed})"
         )
 
     def address_of(self, node: int) -> str:

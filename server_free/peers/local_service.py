@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -13,8 +13,8 @@ from ..codecs import Chunk, EncodedModel, check_specs
 from ..errors import MailboxFull, PeerError, WireError
 from . import frames
 from . import peer_pb2 as pb
-from .links import KEY_BYTES, PeerInfo
-from .mailbox import Attachment, Mailbox
+from .links import KEY_BYTES, ModelId, PeerInfo
+from .mailbox import Attachment, Mailbox, Unregistered
 from .peer_pb2_grpc import LocalPeerServicer
 
 __all__ = ["LocalService"]
@@ -22,6 +22,7 @@ __all__ = ["LocalService"]
 T = TypeVar("T")
 CRASHED = "its client process ended without a word (it crashed or was killed)"
 CODES = {
+    Unregistered: grpc.StatusCode.NOT_FOUND,
     MailboxFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     WireError: grpc.StatusCode.INVALID_ARGUMENT,
     PeerError: grpc.StatusCode.FAILED_PRECONDITION,
@@ -76,7 +77,13 @@ class LocalService(LocalPeerServicer):
         """Register a training and the key of its run."""
         if not request.training or len(request.key) != KEY_BYTES:
             raise ValueError(f"a training needs a name and a key of {KEY_BYTES} bytes")
-        self._mailbox.open(request.training, request.key, tuple(request.addresses), request.final)
+        self._mailbox.open(
+            request.training,
+            request.key,
+            tuple(request.addresses),
+            request.final,
+            request.resumed,
+        )
         return pb.OpenReply(
             peer=frames.to_description(self._info),
             max_bytes=self._mailbox.max_bytes,
@@ -133,8 +140,18 @@ class LocalService(LocalPeerServicer):
         with self._mailbox.room(header.training, nbytes):
             chunks = await _receive(requests, nbytes)
         model = EncodedModel(tensors, nbytes, chunks)
-        self._mailbox.put(header.training, id, model, header.readers, keep=header.keep)
+        await self._put(header, id, model)
         return pb.PublishReply()
+
+    async def _put(self, header: pb.PublishHeader, id: ModelId, model: EncodedModel) -> None:
+        """Put it into the mailbox; a disk would keep everybody else waiting meanwhile."""
+        put = partial(
+            self._mailbox.put, header.training, id, model, header.readers, keep=header.keep
+        )
+        if self._mailbox.store is None:
+            put()
+        else:
+            await asyncio.to_thread(put)
 
     @_answering
     async def ReportMissing(

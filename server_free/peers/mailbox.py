@@ -7,18 +7,26 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging import getLogger
 
 from ..codecs import EncodedModel
 from ..errors import MailboxFull, PeerError
 from .links import ModelId
+from .store import Store, StoredModel, StoredTraining
 from .training import Answer, NotReady, Training
 
-__all__ = ["DEFAULT_MAX_BYTES", "Attachment", "Mailbox"]
+__all__ = ["DEFAULT_MAX_BYTES", "Attachment", "Mailbox", "Unregistered"]
 
 DEFAULT_MAX_BYTES = 4 << 30
 IDLE_S = 3600.0
 """A training that nobody touched for this long may be dropped whole when memory is short."""
 HOW_TO_RAISE = "Raise the limit with Mailbox(max_bytes=...)"
+
+log = getLogger("flwr")
+
+
+class Unregistered(PeerError):
+    """A peer does not know the training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +54,19 @@ class Mailbox:
         The most that all models together may have, also those that are being received.
     how_to_raise : str (default: HOW_TO_RAISE)
         The advice in the error when it is reached.
+    store : Store, optional
+        Where everything is kept on disk too; see :meth:`restore`.
     """
 
     def __init__(
-        self, max_bytes: int = DEFAULT_MAX_BYTES, how_to_raise: str = HOW_TO_RAISE
+        self,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        how_to_raise: str = HOW_TO_RAISE,
+        store: Store | None = None,
     ) -> None:
         if max_bytes <= 0:
             raise ValueError(f"max_bytes is {max_bytes}, must be > 0")
-        self.max_bytes, self.how_to_raise = max_bytes, how_to_raise
+        self.max_bytes, self.how_to_raise, self.store = max_bytes, how_to_raise, store
         self._incoming = 0
         self._lock = threading.RLock()
         self._trainings: dict[str, Training] = {}
@@ -64,21 +77,30 @@ class Mailbox:
     # ----- trainings
 
     def open(
-        self, training: str, key: bytes, addresses: tuple[str, ...] = (), final: bool = False
+        self,
+        training: str,
+        key: bytes,
+        addresses: tuple[str, ...] = (),
+        final: bool = False,
+        resumed: int = 0,
     ) -> None:
-        """Register ``training`` with its key; another key is that of a resumed run.
+        """Register ``training`` with its key; another key is that of a run that resumes it.
 
-        With ``final`` the training ends with the message that opens it.
+        With ``final`` the training ends with the message that opens it; ``resumed`` is the round
+        after which the run goes on, 0 if it began the training.
         """
         with self._lock:
             state = self._trainings.get(training)
+            before = None if state is None else _record(training, state)
             if state is None:
-                self._trainings[training] = Training(key)
+                self._close_outdated()
+                self._trainings[training] = state = Training(key, resumed=resumed)
             elif state.key != key:
-                state.rekey(key)
-            state = self._trainings[training]
+                self._remove(training, state.rekey(key, resumed))
             state.addresses = addresses or state.addresses
             state.finished = state.finished or final
+            if _record(training, state) != before:
+                self._note(training)
             self._changed(training)
 
     def close_training(self, training: str) -> None:
@@ -86,6 +108,8 @@ class Mailbox:
         with self._lock:
             self._trainings.pop(training, None)
             self._touched.pop(training, None)
+            if self.store is not None:
+                self.store.forget(training)
             self._changed(training)
 
     def key(self, training: str) -> bytes | None:
@@ -109,7 +133,8 @@ class Mailbox:
         with self._lock:
             self._attachments += 1
             attachment = Attachment(self._attachments, training, node, segment)
-            self._get(training).attach(node, segment, attachment.number, first, last)
+            if self._get(training).attach(node, segment, attachment.number, first, last):
+                self._note(training)
             self._changed(training, node)
             return attachment
 
@@ -141,7 +166,7 @@ class Mailbox:
             state.found(found)
             if missing:
                 state.report_missing(segment, missing)
-                state.drop_read()
+                self._remove(training, state.drop_read())
                 self._changed(training)
 
     def hear_from(self, training: str, node: int) -> None:
@@ -163,6 +188,8 @@ class Mailbox:
     ) -> None:
         """Hold ``model`` till ``readers`` have it, and with ``keep`` for two segments more.
 
+        With a store it is on disk before anybody reads it.
+
         Raises
         ------
         MailboxFull
@@ -172,10 +199,19 @@ class Mailbox:
         """
         with self._lock:
             state = self._get(training)
+            if not state.is_news(id, model):
+                return
             if id not in state:
                 self._check_room(training, model.nbytes)
+            segment_no = state.segment_no
+        if self.store is not None:  # not under the lock: others read and wait meanwhile
+            with self.room(training, model.nbytes):
+                stored = StoredModel(id, model, frozenset(readers), keep, segment_no)
+                self.store.write(training, stored)
+        with self._lock:
+            state = self._get(training)
             state.put(id, model, readers, keep)
-            state.drop_read()
+            self._remove(training, state.drop_read())
             self._changed(training, id.node)
 
     def look(self, training: str, id: ModelId, reader: int, segment: str = "") -> Answer:
@@ -191,7 +227,7 @@ class Mailbox:
             if training in self._trainings:
                 state = self._get(training)
                 state.delivered(id, reader)
-                state.drop_read()
+                self._remove(training, state.drop_read())
 
     def known_missing(self, training: str, segment: str) -> Mapping[int, str]:
         """Node -> reason of who is missing in ``segment`` as far as this host knows."""
@@ -203,6 +239,63 @@ class Mailbox:
         with self._lock:
             state = self._trainings.get(training)
             return () if state is None else tuple(state.ids())
+
+    # ----- disk
+
+    def restore(self) -> None:
+        """Take the store for this process, and everything that is in it.
+
+        What does not fit into the memory limit stays on disk, unread, the oldest trainings first.
+        """
+        if self.store is None:
+            return
+        self.store.open()
+        with self._lock:
+            for stored, age_s in self.store.trainings():
+                if stored.name not in self._trainings:
+                    self._restore(stored, age_s)
+
+    def close_store(self) -> None:
+        """Give the store back."""
+        if self.store is not None:
+            self.store.close()
+
+    def _restore(self, stored: StoredTraining, age_s: float) -> None:
+        training = Training(
+            stored.key,
+            stored.addresses,
+            finished=stored.finished,
+            resumed=stored.resumed,
+            segment_no=stored.segment_no,
+            recent=list(stored.recent),
+        )
+        self._trainings[stored.name] = training
+        self._touched[stored.name] = time.monotonic() - age_s
+        for one in self.store.models(stored.name) if self.store else ():
+            if self._fits(one.model.nbytes):
+                training.restore(one)
+            else:
+                log.warning("store: %s is left out. %s", one.id, self.how_to_raise)
+        log.info("store: %d models of a training are back", len(training.ids()))
+
+    def _note(self, training: str) -> None:
+        """Keep the state of a training on disk."""
+        if self.store is not None:
+            self.store.note(_record(training, self._trainings[training]))
+
+    def _remove(self, training: str, ids: Collection[ModelId]) -> None:
+        """Delete from disk what has been dropped."""
+        if self.store is not None and ids:
+            self.store.remove(training, ids)
+
+    def _close_outdated(self) -> None:
+        """Delete trainings that are too old for the disk."""
+        if self.store is None:
+            return
+        before = time.monotonic() - self.store.max_age_s
+        for name, state in list(self._trainings.items()):
+            if not state.attached and self._touched.get(name, before) < before:
+                self.close_training(name)
 
     # ----- memory
 
@@ -296,7 +389,19 @@ class Mailbox:
         try:
             return self._trainings[training]
         except KeyError:
-            raise PeerError(
+            raise Unregistered(
                 f"training {training!r} is not registered with this peer (it may have restarted); "
                 "connect again"
             ) from None
+
+
+def _record(name: str, state: Training) -> StoredTraining:
+    return StoredTraining(
+        name=name,
+        key=state.key,
+        addresses=state.addresses,
+        finished=state.finished,
+        resumed=state.resumed,
+        segment_no=state.segment_no,
+        recent=tuple(state.recent),
+    )

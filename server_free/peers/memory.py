@@ -19,6 +19,7 @@ from .base_host import BaseHost
 from .base_link import BaseLink, long_wait_s
 from .links import WIRE_VERSION, Membership, Missing, ModelId, Patience, PeerInfo
 from .mailbox import DEFAULT_MAX_BYTES, Attachment
+from .store import Store
 from .training import Absent, Answer, NotReady, Ready
 from .waiting import Wait
 
@@ -43,10 +44,12 @@ class MemoryHost(BaseHost):
     ----------
     max_bytes : int (default: 4 GiB)
         The most that all its models together may have.
+    store : Store, optional
+        Where they are kept on disk too.
     """
 
-    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
-        super().__init__(max_bytes, HOW_TO_RAISE)
+    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES, store: Store | None = None) -> None:
+        super().__init__(max_bytes, HOW_TO_RAISE, store)
         self.address = self.local_address = f"memory:{uuid.uuid4().hex}"
 
     @property
@@ -55,7 +58,8 @@ class MemoryHost(BaseHost):
         return PeerInfo(self.address, plugin_version(), WIRE_VERSION, tls=False)
 
     def start(self) -> Self:
-        """Make the address known in this process."""
+        """Make the address known in this process, with what the store holds."""
+        self.mailbox.restore()
         with _hosts_lock:
             _hosts[self.address] = self
         return self
@@ -65,6 +69,7 @@ class MemoryHost(BaseHost):
         with _hosts_lock:
             _hosts.pop(self.address, None)
         self.mailbox.wake_all()
+        self.mailbox.close_store()
 
 
 def find_host(address: str) -> MemoryHost:
@@ -98,7 +103,11 @@ class MemoryLink(BaseLink):
         self._host = find_host(local)
         self._wakes: set[threading.Event] = set()
         self._host.mailbox.open(
-            membership.training, membership.key, membership.addresses, membership.final
+            membership.training,
+            membership.key,
+            membership.addresses,
+            membership.final,
+            membership.resumed,
         )
         self._attachment: Attachment | None = None
         if membership.segment:

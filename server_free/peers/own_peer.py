@@ -17,6 +17,7 @@ from ..models import Model
 from . import frames
 from . import peer_pb2 as pb
 from .links import Membership, ModelId, PeerInfo
+from .mailbox import Unregistered
 from .peer_pb2_grpc import LocalPeerStub
 
 __all__ = ["OwnPeer"]
@@ -45,6 +46,7 @@ class OwnPeer:
         self._local, self._timeout_s = local, timeout_s
         self._stream: Any = None
         self._attachment: int | None = None
+        self.ended = asyncio.Event()
 
     async def describe(self) -> PeerInfo:
         """Ask who it is."""
@@ -59,12 +61,16 @@ class OwnPeer:
             addresses=membership.addresses,
             segment=membership.segment,
             final=membership.final,
+            resumed=membership.resumed,
         )
         reply: pb.OpenReply = await self._first_answer(self._stub.Open, request)
         return reply
 
-    async def attach(self, membership: Membership) -> None:
-        """Open the stream whose end tells the peer that this process has ended."""
+    async def attach(self, membership: Membership) -> asyncio.Event:
+        """Open the stream whose end tells the peer that this process has ended.
+
+        The event that is returned is set when the peer ends it, or has ended itself.
+        """
         request = pb.AttachRequest(
             training=membership.training,
             node=membership.node,
@@ -78,6 +84,9 @@ class OwnPeer:
         except TimeoutError:
             raise self._unreachable(f"no answer for {self._timeout_s:g} s") from None
         self._attachment = first.attachment
+        ended = self.ended
+        self._stream.add_done_callback(lambda call: ended.set())
+        return ended
 
     async def publish(
         self,
@@ -122,6 +131,11 @@ class OwnPeer:
         if self._stream is not None:
             self._stream.cancel()
 
+    def abandon(self) -> None:
+        """Leave the attachment to one that was made since."""
+        if self._stream is not None:
+            self._stream.cancel()
+
     async def _first_answer(self, method: Any, request: Any) -> Any:
         """Return the answer of a peer that may still be starting."""
         ends = time.monotonic() + self._timeout_s
@@ -145,6 +159,8 @@ class OwnPeer:
         code, details = error.code(), error.details() or error.code().name
         if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
             raise MailboxFull(details) from None
+        if code == grpc.StatusCode.NOT_FOUND:
+            raise Unregistered(details) from None
         if code in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT):
             raise PeerError(details) from None
         raise self._unreachable(f"{code.name.lower().replace('_', ' ')}: {details}") from None

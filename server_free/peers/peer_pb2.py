@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(flwr_gossip/server_free/peers/peer.proto\x12\x11\x66lwr_gossip.peers\"4\n\x07ModelId\x12\r\n\x05round\x18\x01 \x01(\x03\x12\x0c\n\x04slot\x18\x02 \x01(\x03\x12\x0c\n\x04node\x18\x03 \x01(\x12\"4\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"D\n\x06Header\x12\x0e\n\x06nbytes\x18\x01 \x01(\x04\x12*\n\x07tensors\x18\x02 \x03(\x0b\x32\x19.flwr_gossip.peers.Tensor\"$\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x02 \x01(\x07\"\xcf\x01\n\x0c\x46\x65tchRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x10\n\x08training\x18\x02 \x01(\t\x12&\n\x02id\x18\x03 \x01(\x0b\x32\x1a.flwr_gossip.peers.ModelId\x12\x11\n\trequester\x18\x04 \x01(\x03\x12\x0f\n\x07segment\x18\x05 \x01(\t\x12\x11\n\tsilence_s\x18\x06 \x01(\x01\x12\x0b\n\x03run\x18\x07 \x01(\x0c\x12\r\n\x05nonce\x18\x08 \x01(\x0c\x12\r\n\x05token\x18\t \x01(\x0c\x12\x11\n\tchallenge\x18\n \x01(\x0c\"K\n\x05State\x12\x0f\n\x07started\x18\x01 \x01(\x08\x12\r\n\x05round\x18\x02 \x01(\x03\x12\x0f\n\x07waiting\x18\x03 \x01(\x08\x12\x11\n\tworking_s\x18\x04 \x01(\x01\"&\n\x06\x41\x62sent\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x84\x03\n\nFetchFrame\x12-\n\tnot_ready\x18\x01 \x01(\x0b\x32\x18.flwr_gossip.peers.StateH\x00\x12+\n\x06\x61\x62sent\x18\x02 \x01(\x0b\x32\x19.flwr_gossip.peers.AbsentH\x00\x12+\n\x06header\x18\x03 \x01(\x0b\x32\x19.flwr_gossip.peers.HeaderH\x00\x12)\n\x05\x63hunk\x18\x04 \x01(\x0b\x32\x18.flwr_gossip.peers.ChunkH\x00\x12\x13\n\tchallenge\x18\x07 \x01(\x0cH\x00\x12\x46\n\rknown_missing\x18\x05 \x03(\x0b\x32/.flwr_gossip.peers.FetchFrame.KnownMissingEntry\x12\'\n\x05state\x18\x06 \x01(\x0b\x32\x18.flwr_gossip.peers.State\x1a\x33\n\x11KnownMissingEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05\x66rame\"\x11\n\x0f\x44\x65scribeRequest\"\x88\x01\n\rDescribeReply\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x0b\n\x03tls\x18\x04 \x01(\x08\x12\x10\n\x08\x63\x65rtfile\x18\x05 \x01(\t\x12\x0f\n\x07keyfile\x18\x06 \x01(\t\x12\x13\n\x0b\x63\x61_certfile\x18\x07 \x01(\t\"_\n\x0bOpenRequest\x12\x10\n\x08training\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x0f\n\x07segment\x18\x04 \x01(\t\x12\r\n\x05\x66inal\x18\x05 \x01(\x08\"\xca\x01\n\tOpenReply\x12.\n\x04peer\x18\x01 \x01(\x0b\x32 .flwr_gossip.peers.DescribeReply\x12\x11\n\tmax_bytes\x18\x02 \x01(\x04\x12\x45\n\rknown_missing\x18\x03 \x03(\x0b\x32..flwr_gossip.peers.OpenReply.KnownMissingEntry\x1a\x33\n\x11KnownMissingEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\rAttachRequest\x12\x10\n\x08training\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\x03\x12\x0f\n\x07segment\x18\x03 \x01(\t\x12\x0c\n\x04last\x18\x04 \x01(\x03\x12\r\n\x05\x66irst\x18\x05 \x01(\x03\"\x1e\n\x08\x41ttached\x12\x12\n\nattachment\x18\x01 \x01(\x04\"E\n\rDetachRequest\x12\x12\n\nattachment\x18\x01 \x01(\x04\x12\x14\n\x07\x66\x61ilure\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_failure\"\r\n\x0b\x44\x65tachReply\"2\n\x0bWaitRequest\x12\x12\n\nattachment\x18\x01 \x01(\x04\x12\x0f\n\x07waiting\x18\x02 \x01(\x08\"\x0b\n\tWaitReply\"\x93\x01\n\rPublishHeader\x12\x10\n\x08training\x18\x01 \x01(\t\x12&\n\x02id\x18\x02 \x01(\x0b\x32\x1a.flwr_gossip.peers.ModelId\x12\x0f\n\x07readers\x18\x03 \x03(\x03\x12)\n\x06header\x18\x04 \x01(\x0b\x32\x19.flwr_gossip.peers.Header\x12\x0c\n\x04keep\x18\x05 \x01(\x08\"v\n\x0cPublishFrame\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32 .flwr_gossip.peers.PublishHeaderH\x00\x12)\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x18.flwr_gossip.peers.ChunkH\x00\x42\x07\n\x05\x66rame\"\x0e\n\x0cPublishReply\"\xbf\x01\n\x14ReportMissingRequest\x12\x10\n\x08training\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12\x45\n\x07missing\x18\x03 \x03(\x0b\x32\x34.flwr_gossip.peers.ReportMissingRequest.MissingEntry\x12\r\n\x05\x66ound\x18\x04 \x03(\x03\x1a.\n\x0cMissingEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x14\n\x12ReportMissingReply2Q\n\x04Peer\x12I\n\x05\x46\x65tch\x12\x1f.flwr_gossip.peers.FetchRequest\x1a\x1d.flwr_gossip.peers.FetchFrame0\x01\x32\xb0\x04\n\tLocalPeer\x12P\n\x08\x44\x65scribe\x12\".flwr_gossip.peers.DescribeRequest\x1a .flwr_gossip.peers.DescribeReply\x12\x44\n\x04Open\x12\x1e.flwr_gossip.peers.OpenRequest\x1a\x1c.flwr_gossip.peers.OpenReply\x12I\n\x06\x41ttach\x12 .flwr_gossip.peers.AttachRequest\x1a\x1b.flwr_gossip.peers.Attached0\x01\x12J\n\x06\x44\x65tach\x12 .flwr_gossip.peers.DetachRequest\x1a\x1e.flwr_gossip.peers.DetachReply\x12\x44\n\x04Wait\x12\x1e.flwr_gossip.peers.WaitRequest\x1a\x1c.flwr_gossip.peers.WaitReply\x12M\n\x07Publish\x12\x1f.flwr_gossip.peers.PublishFrame\x1a\x1f.flwr_gossip.peers.PublishReply(\x01\x12_\n\rReportMissing\x12\'.flwr_gossip.peers.ReportMissingRequest\x1a%.flwr_gossip.peers.ReportMissingReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(flwr_gossip/server_free/peers/peer.proto\x12\x11\x66lwr_gossip.peers\"4\n\x07ModelId\x12\r\n\x05round\x18\x01 \x01(\x03\x12\x0c\n\x04slot\x18\x02 \x01(\x03\x12\x0c\n\x04node\x18\x03 \x01(\x12\"4\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"D\n\x06Header\x12\x0e\n\x06nbytes\x18\x01 \x01(\x04\x12*\n\x07tensors\x18\x02 \x03(\x0b\x32\x19.flwr_gossip.peers.Tensor\"$\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x02 \x01(\x07\"\xcf\x01\n\x0c\x46\x65tchRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x10\n\x08training\x18\x02 \x01(\t\x12&\n\x02id\x18\x03 \x01(\x0b\x32\x1a.flwr_gossip.peers.ModelId\x12\x11\n\trequester\x18\x04 \x01(\x03\x12\x0f\n\x07segment\x18\x05 \x01(\t\x12\x11\n\tsilence_s\x18\x06 \x01(\x01\x12\x0b\n\x03run\x18\x07 \x01(\x0c\x12\r\n\x05nonce\x18\x08 \x01(\x0c\x12\r\n\x05token\x18\t \x01(\x0c\x12\x11\n\tchallenge\x18\n \x01(\x0c\"K\n\x05State\x12\x0f\n\x07started\x18\x01 \x01(\x08\x12\r\n\x05round\x18\x02 \x01(\x03\x12\x0f\n\x07waiting\x18\x03 \x01(\x08\x12\x11\n\tworking_s\x18\x04 \x01(\x01\"&\n\x06\x41\x62sent\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x84\x03\n\nFetchFrame\x12-\n\tnot_ready\x18\x01 \x01(\x0b\x32\x18.flwr_gossip.peers.StateH\x00\x12+\n\x06\x61\x62sent\x18\x02 \x01(\x0b\x32\x19.flwr_gossip.peers.AbsentH\x00\x12+\n\x06header\x18\x03 \x01(\x0b\x32\x19.flwr_gossip.peers.HeaderH\x00\x12)\n\x05\x63hunk\x18\x04 \x01(\x0b\x32\x18.flwr_gossip.peers.ChunkH\x00\x12\x13\n\tchallenge\x18\x07 \x01(\x0cH\x00\x12\x46\n\rknown_missing\x18\x05 \x03(\x0b\x32/.flwr_gossip.peers.FetchFrame.KnownMissingEntry\x12\'\n\x05state\x18\x06 \x01(\x0b\x32\x18.flwr_gossip.peers.State\x1a\x33\n\x11KnownMissingEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05\x66rame\"\x11\n\x0f\x44\x65scribeRequest\"\x88\x01\n\rDescribeReply\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x0b\n\x03tls\x18\x04 \x01(\x08\x12\x10\n\x08\x63\x65rtfile\x18\x05 \x01(\t\x12\x0f\n\x07keyfile\x18\x06 \x01(\t\x12\x13\n\x0b\x63\x61_certfile\x18\x07 \x01(\t\"p\n\x0bOpenRequest\x12\x10\n\x08training\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x0f\n\x07segment\x18\x04 \x01(\t\x12\r\n\x05\x66inal\x18\x05 \x01(\x08\x12\x0f\n\x07resumed\x18\x06 \x01(\x04\"\xca\x01\n\tOpenReply\x12.\n\x04peer\x18\x01 \x01(\x0b\x32 .flwr_gossip.peers.DescribeReply\x12\x11\n\tmax_bytes\x18\x02 \x01(\x04\x12\x45\n\rknown_missing\x18\x03 \x03(\x0b\x32..flwr_gossip.peers.OpenReply.KnownMissingEntry\x1a\x33\n\x11KnownMissingEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\rAttachRequest\x12\x10\n\x08training\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\x03\x12\x0f\n\x07segment\x18\x03 \x01(\t\x12\x0c\n\x04last\x18\x04 \x01(\x03\x12\r\n\x05\x66irst\x18\x05 \x01(\x03\"\x1e\n\x08\x41ttached\x12\x12\n\nattachment\x18\x01 \x01(\x04\"E\n\rDetachRequest\x12\x12\n\nattachment\x18\x01 \x01(\x04\x12\x14\n\x07\x66\x61ilure\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_failure\"\r\n\x0b\x44\x65tachReply\"2\n\x0bWaitRequest\x12\x12\n\nattachment\x18\x01 \x01(\x04\x12\x0f\n\x07waiting\x18\x02 \x01(\x08\"\x0b\n\tWaitReply\"\x93\x01\n\rPublishHeader\x12\x10\n\x08training\x18\x01 \x01(\t\x12&\n\x02id\x18\x02 \x01(\x0b\x32\x1a.flwr_gossip.peers.ModelId\x12\x0f\n\x07readers\x18\x03 \x03(\x03\x12)\n\x06header\x18\x04 \x01(\x0b\x32\x19.flwr_gossip.peers.Header\x12\x0c\n\x04keep\x18\x05 \x01(\x08\"v\n\x0cPublishFrame\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32 .flwr_gossip.peers.PublishHeaderH\x00\x12)\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x18.flwr_gossip.peers.ChunkH\x00\x42\x07\n\x05\x66rame\"\x0e\n\x0cPublishReply\"\xbf\x01\n\x14ReportMissingRequest\x12\x10\n\x08training\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12\x45\n\x07missing\x18\x03 \x03(\x0b\x32\x34.flwr_gossip.peers.ReportMissingRequest.MissingEntry\x12\r\n\x05\x66ound\x18\x04 \x03(\x03\x1a.\n\x0cMissingEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x14\n\x12ReportMissingReply2Q\n\x04Peer\x12I\n\x05\x46\x65tch\x12\x1f.flwr_gossip.peers.FetchRequest\x1a\x1d.flwr_gossip.peers.FetchFrame0\x01\x32\xb0\x04\n\tLocalPeer\x12P\n\x08\x44\x65scribe\x12\".flwr_gossip.peers.DescribeRequest\x1a .flwr_gossip.peers.DescribeReply\x12\x44\n\x04Open\x12\x1e.flwr_gossip.peers.OpenRequest\x1a\x1c.flwr_gossip.peers.OpenReply\x12I\n\x06\x41ttach\x12 .flwr_gossip.peers.AttachRequest\x1a\x1b.flwr_gossip.peers.Attached0\x01\x12J\n\x06\x44\x65tach\x12 .flwr_gossip.peers.DetachRequest\x1a\x1e.flwr_gossip.peers.DetachReply\x12\x44\n\x04Wait\x12\x1e.flwr_gossip.peers.WaitRequest\x1a\x1c.flwr_gossip.peers.WaitReply\x12M\n\x07Publish\x12\x1f.flwr_gossip.peers.PublishFrame\x1a\x1f.flwr_gossip.peers.PublishReply(\x01\x12_\n\rReportMissing\x12\'.flwr_gossip.peers.ReportMissingRequest\x1a%.flwr_gossip.peers.ReportMissingReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,37 +60,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBEREPLY']._serialized_start=1017
   _globals['_DESCRIBEREPLY']._serialized_end=1153
   _globals['_OPENREQUEST']._serialized_start=1155
-  _globals['_OPENREQUEST']._serialized_end=1250
-  _globals['_OPENREPLY']._serialized_start=1253
-  _globals['_OPENREPLY']._serialized_end=1455
+  _globals['_OPENREQUEST']._serialized_end=1267
+  _globals['_OPENREPLY']._serialized_start=1270
+  _globals['_OPENREPLY']._serialized_end=1472
   _globals['_OPENREPLY_KNOWNMISSINGENTRY']._serialized_start=935
   _globals['_OPENREPLY_KNOWNMISSINGENTRY']._serialized_end=986
-  _globals['_ATTACHREQUEST']._serialized_start=1457
-  _globals['_ATTACHREQUEST']._serialized_end=1550
-  _globals['_ATTACHED']._serialized_start=1552
-  _globals['_ATTACHED']._serialized_end=1582
-  _globals['_DETACHREQUEST']._serialized_start=1584
-  _globals['_DETACHREQUEST']._serialized_end=1653
-  _globals['_DETACHREPLY']._serialized_start=1655
-  _globals['_DETACHREPLY']._serialized_end=1668
-  _globals['_WAITREQUEST']._serialized_start=1670
-  _globals['_WAITREQUEST']._serialized_end=1720
-  _globals['_WAITREPLY']._serialized_start=1722
-  _globals['_WAITREPLY']._serialized_end=1733
-  _globals['_PUBLISHHEADER']._serialized_start=1736
-  _globals['_PUBLISHHEADER']._serialized_end=1883
-  _globals['_PUBLISHFRAME']._serialized_start=1885
-  _globals['_PUBLISHFRAME']._serialized_end=2003
-  _globals['_PUBLISHREPLY']._serialized_start=2005
-  _globals['_PUBLISHREPLY']._serialized_end=2019
-  _globals['_REPORTMISSINGREQUEST']._serialized_start=2022
-  _globals['_REPORTMISSINGREQUEST']._serialized_end=2213
-  _globals['_REPORTMISSINGREQUEST_MISSINGENTRY']._serialized_start=2167
-  _globals['_REPORTMISSINGREQUEST_MISSINGENTRY']._serialized_end=2213
-  _globals['_REPORTMISSINGREPLY']._serialized_start=2215
-  _globals['_REPORTMISSINGREPLY']._serialized_end=2235
-  _globals['_PEER']._serialized_start=2237
-  _globals['_PEER']._serialized_end=2318
-  _globals['_LOCALPEER']._serialized_start=2321
-  _globals['_LOCALPEER']._serialized_end=2881
+  _globals['_ATTACHREQUEST']._serialized_start=1474
+  _globals['_ATTACHREQUEST']._serialized_end=1567
+  _globals['_ATTACHED']._serialized_start=1569
+  _globals['_ATTACHED']._serialized_end=1599
+  _globals['_DETACHREQUEST']._serialized_start=1601
+  _globals['_DETACHREQUEST']._serialized_end=1670
+  _globals['_DETACHREPLY']._serialized_start=1672
+  _globals['_DETACHREPLY']._serialized_end=1685
+  _globals['_WAITREQUEST']._serialized_start=1687
+  _globals['_WAITREQUEST']._serialized_end=1737
+  _globals['_WAITREPLY']._serialized_start=1739
+  _globals['_WAITREPLY']._serialized_end=1750
+  _globals['_PUBLISHHEADER']._serialized_start=1753
+  _globals['_PUBLISHHEADER']._serialized_end=1900
+  _globals['_PUBLISHFRAME']._serialized_start=1902
+  _globals['_PUBLISHFRAME']._serialized_end=2020
+  _globals['_PUBLISHREPLY']._serialized_start=2022
+  _globals['_PUBLISHREPLY']._serialized_end=2036
+  _globals['_REPORTMISSINGREQUEST']._serialized_start=2039
+  _globals['_REPORTMISSINGREQUEST']._serialized_end=2230
+  _globals['_REPORTMISSINGREQUEST_MISSINGENTRY']._serialized_start=2184
+  _globals['_REPORTMISSINGREQUEST_MISSINGENTRY']._serialized_end=2230
+  _globals['_REPORTMISSINGREPLY']._serialized_start=2232
+  _globals['_REPORTMISSINGREPLY']._serialized_end=2252
+  _globals['_PEER']._serialized_start=2254
+  _globals['_PEER']._serialized_end=2335
+  _globals['_LOCALPEER']._serialized_start=2338
+  _globals['_LOCALPEER']._serialized_end=2898
 # @@protoc_insertion_point(module_scope)

@@ -133,18 +133,20 @@ class DescribeReply(_message.Message):
     def __init__(self, address: _Optional[str] = ..., version: _Optional[str] = ..., protocol: _Optional[int] = ..., tls: bool = ..., certfile: _Optional[str] = ..., keyfile: _Optional[str] = ..., ca_certfile: _Optional[str] = ...) -> None: ...
 
 class OpenRequest(_message.Message):
-    __slots__ = ("training", "key", "addresses", "segment", "final")
+    __slots__ = ("training", "key", "addresses", "segment", "final", "resumed")
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
     FINAL_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
     training: str
     key: bytes
     addresses: _containers.RepeatedScalarFieldContainer[str]
     segment: str
     final: bool
-    def __init__(self, training: _Optional[str] = ..., key: _Optional[bytes] = ..., addresses: _Optional[_Iterable[str]] = ..., segment: _Optional[str] = ..., final: bool = ...) -> None: ...
+    resumed: int
+    def __init__(self, training: _Optional[str] = ..., key: _Optional[bytes] = ..., addresses: _Optional[_Iterable[str]] = ..., segment: _Optional[str] = ..., final: bool = ..., resumed: _Optional[int] = ...) -> None: ...
 
 class OpenReply(_message.Message):
     __slots__ = ("peer", "max_bytes", "known_missing")

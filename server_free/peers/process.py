@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import subprocess
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -32,20 +33,25 @@ class PeerProcess:
     ----------
     max_bytes : int (default: 4 GiB)
         The most that all its models together may have.
+    store : str or Path, optional
+        A folder where they are kept on disk too.
     """
 
-    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES, store: str | Path | None = None) -> None:
         if max_bytes <= 0:
             raise ValueError(f"max_bytes is {max_bytes}, must be > 0")
-        self._max_bytes = max_bytes
+        self._max_bytes, self._store = max_bytes, store
         self.address = ""
         self.local_address = ""
         self._process: subprocess.Popen[str] | None = None
-        self._keys: dict[str, bytes] = {}
+        self._runs: dict[str, tuple[bytes, int]] = {}
 
-    def open(self, training: str, key: bytes) -> None:
-        """Register ``training`` with the 32-byte ``key`` of its run."""
-        self._keys[training] = key
+    def open(self, training: str, key: bytes, resumed: int = 0) -> None:
+        """Register ``training`` with the 32-byte ``key`` of its run.
+
+        ``resumed`` is the round after which the run goes on, 0 if it began the training.
+        """
+        self._runs[training] = key, resumed
         self._link(training).close()
 
     def put_initial(self, training: str, model: Model) -> None:
@@ -62,6 +68,7 @@ class PeerProcess:
             If it does not start in time.
         """
         command = [sys.executable, "-m", f"{__package__}.serve", str(self._max_bytes)]
+        command += [] if self._store is None else [str(self._store)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -108,7 +115,8 @@ class PeerProcess:
         return line
 
     def _link(self, training: str) -> PeerLink:
-        if training not in self._keys:
+        if training not in self._runs:
             raise PeerError(f"training {training!r} is not registered with this peer")
-        membership = Membership(training, self._keys[training], 0, "", (self.address,))
+        key, resumed = self._runs[training]
+        membership = Membership(training, key, 0, "", (self.address,), resumed=resumed)
         return connect(self.local_address, membership)

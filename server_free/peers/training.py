@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from ..codecs import EncodedModel
 from ..errors import PeerError
 from .links import ModelId
+from .store import StoredModel
 
 __all__ = ["Absent", "Answer", "NotReady", "Ready", "Training"]
 
@@ -111,25 +112,35 @@ class Training:
     addresses: tuple[str, ...] = ()
     nbytes: int = 0
     finished: bool = False
+    resumed: int = 0
+    segment_no: int = 0
+    recent: list[str] = field(default_factory=list)  # names of the last segments
     _rounds: dict[int, dict[ModelId, _Held]] = field(default_factory=dict)
     _nodes: dict[int, _Node] = field(default_factory=dict)
     _asked: dict[int, int] = field(default_factory=dict)  # reader -> newest round it asked for
     _missing: dict[str, dict[int, str]] = field(default_factory=dict)  # segment -> node -> reason
     _not_reading: set[int] = field(default_factory=set)  # reported missing in the last segment
-    _segment_no: int = 0
-    _recent: list[str] = field(default_factory=list)  # names of the last segments
 
-    def rekey(self, key: bytes) -> None:
-        """Go on as a new run: models stay readable and may be replaced, marks are forgotten."""
-        self.key, self.finished = key, False
+    def rekey(self, key: bytes, resumed: int) -> list[ModelId]:
+        """Go on as a new run, after round ``resumed``; return the models that are dropped.
+
+        Those of later rounds are: their rounds begin anew. The others stay readable as if they
+        had been published now, and may be replaced; marks are forgotten.
+        """
+        self.key, self.finished, self.resumed = key, False, resumed
+        dropped = [id for round in self._rounds if round > resumed for id in self._rounds[round]]
+        for id in dropped:
+            self._take_out(id)
         for held in self._all():
             held.of_this_run = False
             held.readers.clear()
+            held.segment_no = self.segment_no
         for node in self._nodes.values():
             node.gone, node.first, node.newest = None, 0, 0
         self._asked.clear()
         self._missing.clear()
         self._not_reading.clear()
+        return dropped
 
     @property
     def attached(self) -> bool:
@@ -138,19 +149,24 @@ class Training:
 
     # ----- the nodes' clients
 
-    def attach(self, node: int, segment: str, attachment: int, first: int, last: int) -> None:
-        """Note that ``node``'s client works on ``segment``; a mark "gone" is cleared."""
+    def attach(self, node: int, segment: str, attachment: int, first: int, last: int) -> bool:
+        """Note that ``node``'s client works on ``segment``; a mark "gone" is cleared.
+
+        Returns whether the segment begins here with it.
+        """
         state = self._node(node)
         state.attachments[attachment] = last
         state.heard = time.monotonic()
         state.first = max(state.first, first)
         state.gone = None
         self.found([node])
-        if segment not in self._recent:
-            self._segment_no += 1
-            self._not_reading.clear()
-            self._recent = [*self._recent, segment][-KEPT_SEGMENTS:]
-            self._forget_old_segments()
+        if segment in self.recent:
+            return False
+        self.segment_no += 1
+        self._not_reading.clear()
+        self.recent = [*self.recent, segment][-KEPT_SEGMENTS:]
+        self._forget_old_segments()
+        return True
 
     def detach(self, node: int, attachment: int, failure: str | None) -> None:
         """Note that a client has ended; with ``failure`` and no other client the node is gone.
@@ -173,10 +189,10 @@ class Training:
 
     def _forget_old_segments(self) -> None:
         """Who read in an older segment than the last two has moved on, dead or alive."""
-        for old in [s for s in self._missing if s not in self._recent]:
+        for old in [s for s in self._missing if s not in self.recent]:
             del self._missing[old]
         for held in self._all():
-            if held.segment_no <= self._segment_no - KEPT_SEGMENTS:
+            if held.segment_no <= self.segment_no - KEPT_SEGMENTS:
                 held.readers.clear()
                 held.keep = False
 
@@ -202,6 +218,18 @@ class Training:
     def __contains__(self, id: ModelId) -> bool:
         return self._find(id) is not None
 
+    def is_news(self, id: ModelId, model: EncodedModel) -> bool:
+        """Return whether :meth:`put` would change anything: not for the very same model again.
+
+        Raises ``PeerError`` if ``id`` is here with other content.
+        """
+        old = self._find(id)
+        if old is None or not old.of_this_run:
+            return True
+        if old.model.same_bytes(model):
+            return False
+        raise PeerError(f"{id} was already published with other content; it is not replaced")
+
     def put(
         self,
         id: ModelId,
@@ -209,17 +237,22 @@ class Training:
         readers: Collection[int],
         keep: bool,
     ) -> None:
-        """Hold ``model``; the very same model again is accepted and changes nothing."""
+        """Hold ``model``; see :meth:`is_news`."""
+        if not self.is_news(id, model):
+            return
+        self._hold(id, _Held(model, set(readers), self.segment_no, keep))
+        self._node(id.node).heard = time.monotonic()
+
+    def restore(self, stored: StoredModel) -> None:
+        """Hold a model that an earlier process of this peer held."""
+        held = _Held(stored.model, set(stored.readers), stored.segment_no, stored.keep)
+        self._hold(stored.id, held)
+
+    def _hold(self, id: ModelId, held: _Held) -> None:
         old = self._find(id)
-        if old is not None and old.of_this_run:
-            if old.model.same_bytes(model):
-                return
-            raise PeerError(f"{id} was already published with other content; it is not replaced")
-        self.nbytes += model.nbytes - (old.model.nbytes if old else 0)
-        held = _Held(model, set(readers), self._segment_no, keep)
+        self.nbytes += held.model.nbytes - (old.model.nbytes if old else 0)
         self._rounds.setdefault(id.round, {})[id] = held
         state = self._node(id.node)
-        state.heard = time.monotonic()
         state.newest = max(state.newest, id.round)
 
     def look(self, id: ModelId, reader: int, segment: str) -> Answer:
@@ -231,6 +264,8 @@ class Training:
             return Ready(held.model, state.state(self.known_missing(segment)))
         if 0 < id.round <= state.newest:
             return Absent("dropped", f"it has published round {state.newest} and no longer has it")
+        if 0 < id.round <= self.resumed:
+            return Absent("dropped", f"the run was resumed after round {self.resumed} without it")
         if 0 < id.round < state.first:
             return Absent("dropped", f"its client works from round {state.first} on")
         if state.gone is not None and id.round <= state.gone.until:
@@ -242,18 +277,26 @@ class Training:
         if (held := self._find(id)) is not None:
             held.readers.discard(reader)
 
-    def drop_read(self) -> None:
-        """Drop what all readers have and is older than the newest two rounds held here."""
+    def drop_read(self) -> list[ModelId]:
+        """Drop, and return, what all have read and is older than the newest two rounds here."""
         if len(self._rounds) <= KEPT_ROUNDS:
-            return
-        for round in sorted(self._rounds)[:-KEPT_ROUNDS]:
-            if round == 0:
-                continue
-            held = self._rounds[round]
-            for id in [id for id in held if not self._awaited(id, held[id])]:
-                self.nbytes -= held.pop(id).model.nbytes
-            if not held:
-                del self._rounds[round]
+            return []
+        dropped = [
+            id
+            for round in sorted(self._rounds)[:-KEPT_ROUNDS]
+            if round > 0
+            for id, held in self._rounds[round].items()
+            if not self._awaited(id, held)
+        ]
+        for id in dropped:
+            self._take_out(id)
+        return dropped
+
+    def _take_out(self, id: ModelId) -> None:
+        of_round = self._rounds[id.round]
+        self.nbytes -= of_round.pop(id).model.nbytes
+        if not of_round:
+            del self._rounds[id.round]
 
     def ids(self) -> list[ModelId]:
         """Return the ids of all models held, in order."""

@@ -236,15 +236,36 @@ def test_the_same_again_is_accepted_and_another_refused(box: Mailbox) -> None:
 
 def test_a_new_key_is_a_resumed_run(box: Mailbox) -> None:
     box.put("t", at(1), MODEL)
+    box.put("t", at(2), MODEL, readers=[7])
     box.detach(box.attach("t", 0, "s"), "crashed")
-    box.open("t", OTHER_KEY)
+    box.open("t", OTHER_KEY, resumed=1)
     assert box.key("t") == OTHER_KEY
+    assert box.held("t") == (at(1),)
     assert isinstance(box.look("t", at(1), 7), Ready)
     assert isinstance(box.look("t", at(2), 7), NotReady)
     box.put("t", at(1), OTHER)
     answer = box.look("t", at(1), 7)
     assert isinstance(answer, Ready) and answer.model is OTHER
     assert box.nbytes == 40
+
+
+def test_what_a_resumed_run_needs_stays_for_two_segments_more(box: Mailbox) -> None:
+    for number, segment in enumerate("abc", start=1):
+        box.attach("t", 0, segment)
+        box.put("t", at(number), MODEL, keep=True)
+    box.open("t", OTHER_KEY, resumed=2)
+    for number, segment in enumerate("de", start=3):
+        box.attach("t", 0, segment)
+        for round in (number, number + 10):
+            box.put("t", at(round), MODEL, keep=True)
+        assert isinstance(box.look("t", at(2), 7), Ready) == (segment == "d")
+
+
+def test_a_resumed_run_does_not_wait_for_what_an_earlier_one_lost(box: Mailbox) -> None:
+    box.open("u", KEY, resumed=5)
+    answer = box.look("u", at(5), 7)
+    assert answer == Absent("dropped", "the run was resumed after round 5 without it")
+    assert box.look("u", at(6), 7) == NotReady(started=False, round=0, known_missing={})
 
 
 def test_an_older_round_that_is_not_held_was_dropped(box: Mailbox) -> None:
