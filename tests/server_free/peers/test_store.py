@@ -131,9 +131,7 @@ def test_no_name_leads_out_of_the_folder_and_nobody_else_reads_it(
         assert box.held(training) == (at(1, node=3),)
 
 
-@pytest.mark.parametrize(
-    "damage", ["cut", "flip", "flip header", "empty", "grow", "rename", "json"]
-)
+@pytest.mark.parametrize("damage", ["cut", "flip", "header", "empty", "grow", "rename", "json"])
 def test_a_damaged_file_is_skipped_and_said_so(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
