@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..server_free import models
-from ..server_free.errors import GossipError, ModelError
+from ..server_free.choco import Copies, with_residual
+from ..server_free.coding import Coder, NoBase, Plain
+from ..server_free.errors import GossipError, ModelError, WireError
 from ..server_free.mixing import mix
 from ..server_free.models import Model
 from ..server_free.orders import Loss
@@ -20,7 +22,7 @@ from ..server_free.peers.links import INITIAL, Missing, ModelId, Patience, PeerL
 from ..server_free.plans import Plan, Source
 from .records import shown, split
 
-__all__ = ["Gatherer"]
+__all__ = ["Gatherer", "Latest"]
 
 _REACH = 4
 """How many rounds back a lost slot is looked for; peers keep at least the last two."""
@@ -30,6 +32,15 @@ _OWN_REACH = 64
 
 _NODE_LEVEL = frozenset({"unreachable", "silent", "not-started", "late", "gone"})
 """Kinds of loss that say something about the node, not just about one model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """A half-step model of this node: as all its readers see it, and as it is."""
+
+    id: ModelId
+    seen: Model
+    exact: Model
 
 
 @dataclass(slots=True)
@@ -42,8 +53,10 @@ class Gatherer:
         Who mixes with whom, for whom, through what, and how long to wait.
     signature : str
         Digest of names, shapes and dtypes that every model of the training has.
-    latest : (ModelId, Model), optional
+    latest : Latest, optional
         The node's own newest half-step model, which then need not be fetched.
+    coder : Coder
+        How models travel.
     """
 
     plan: Plan
@@ -51,8 +64,18 @@ class Gatherer:
     link: PeerLink
     patience: Patience
     signature: str
-    latest: tuple[ModelId, Model] | None = None
+    latest: Latest | None = None
     losses: list[Loss] = field(default_factory=list)
+    coder: Coder = field(default_factory=Plain)
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether nodes keep what their codec cut off."""
+        return isinstance(self.coder, Copies)
+
+    def exact(self, id: ModelId) -> ModelId:
+        """Return under which id the holder keeps its exact model beside the public copy ``id``."""
+        return replace(id, slot=id.slot + self.plan.num_slots)
 
     def initial(self) -> Model:
         """Return the initial arrays from the own peer."""
@@ -83,10 +106,25 @@ class Gatherer:
         if arrived:
             weights = {t.slot: t.weight for t in terms if t.slot in arrived}
             self._note(lost, slot, "rest of the row")
-            return mix(arrived, weights, own=slot)
+            mixed = mix(arrived, weights, own=slot)
+            return self._with_residual(mixed, arrived.get(slot), slot, round)
         model, used = self._last_resort(slot, round)
         self._note(lost, slot, used)
         return dict(model)
+
+    def _with_residual(
+        self, mixed: dict[str, np.ndarray], copy: Model | None, slot: int, round: int
+    ) -> dict[str, np.ndarray]:
+        """Add what the codec cut off the own slot's model, where that is not lost for good."""
+        if copy is None or not self.feeds_back:
+            return mixed
+        holder = self.plan.active(round)[slot]
+        id = ModelId(round=round, slot=slot, node=holder)
+        if self.latest is not None and self.latest.id == id:
+            h: Model | Missing = self.latest.exact
+        else:
+            h = self._checked(self.link.fetch([self.exact(id)], self.patience)[0], id)
+        return mixed if isinstance(h, Missing) else with_residual(mixed, h, copy)
 
     @staticmethod
     def _odd_ones_out(
@@ -116,22 +154,30 @@ class Gatherer:
         return odd
 
     def _fetch(self, wanted: Sequence[ModelId], patience: Patience) -> list[Model | Missing]:
-        own = self.latest[0] if self.latest else None
+        own = self.latest.id if self.latest else None
         remote = [id for id in wanted if id != own]
         fetched = iter(self.link.fetch(remote, patience) if remote else [])
         answers: list[Model | Missing] = []
         for id in wanted:
-            answer = self.latest[1] if self.latest and id == own else next(fetched)
+            answer = self.latest.seen if self.latest and id == own else next(fetched)
             answers.append(answer if id == own else self._accepted(id, answer))
         return answers
 
     def _accepted(self, id: ModelId, answer: Model | Missing) -> Model | Missing:
-        """Return the model, or why it is refused: misshapen or not finite."""
+        """Return the model as all see it, or why it is refused: misshapen or not finite."""
+        if isinstance(answer, Missing) or id == INITIAL:
+            return self._checked(answer, id)
+        try:
+            return self._checked(self.coder.read(id.slot, id.round, answer), id)
+        except WireError as error:
+            kind = "no-base" if isinstance(error, NoBase) else "damaged"
+            return Missing(id, kind, f"{_whose(id)}: {error}")
+
+    def _checked(self, answer: Model | Missing, id: ModelId) -> Model | Missing:
         if isinstance(answer, Missing):
             return answer
-        whose = f"the model of node {id.node} from round {id.round}"
         try:
-            self.check(answer, whose)
+            self.check(answer, _whose(id))
         except ModelError as error:
             return Missing(id, "refused", str(error))
         return answer
@@ -171,7 +217,7 @@ class Gatherer:
 
     def _own_last(self, round: int, brief: Patience) -> tuple[Model, str] | None:
         if self.latest is not None:
-            return self.latest[1], f"own model of round {self.latest[0].round}"
+            return self.latest.seen, f"own model of round {self.latest.id.round}"
         for earlier in range(round, max(0, round - _OWN_REACH), -1):
             slot = self.plan.slot(self.node, earlier)
             if slot is not None:
@@ -207,3 +253,7 @@ class Gatherer:
                     used=used,
                 )
             )
+
+
+def _whose(id: ModelId) -> str:
+    return f"the model of node {id.node} from round {id.round}"

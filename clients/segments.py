@@ -19,6 +19,7 @@ from ..server_free.orders import RECORD, Loss, Report, Segment, plugin_version
 from ..server_free.peers.links import ModelId
 from ..server_free.sketches import sketch
 from .dialects import Dialect, checked_reply
+from .gathering import Latest
 from .records import join, report_record, split, to_record
 from .sessions import Session, config_in, open_session, user_config
 
@@ -114,8 +115,12 @@ class _Runner:
         readers = session.plan.readers(self.order.node, round)
         # That of the last round is read again: by this node, by evaluations, and by readers
         # that a new live list chooses.
-        session.link.publish(id, trained, readers, keep=round == self.order.last)
-        session.gatherer.latest = (id, trained)
+        last = round == self.order.last
+        message, seen = session.gatherer.coder.write(slot, round, trained, whole=last)
+        session.link.publish(id, message, readers, keep=last)
+        session.gatherer.latest = Latest(id, seen, trained)
+        if last and session.gatherer.feeds_back:
+            session.link.publish(session.gatherer.exact(id), trained, (), keep=True)
         self.done.append(round)
         self.playing = 0
 

@@ -10,6 +10,8 @@ from functools import lru_cache
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message
 
+from ..server_free.choco import Copies
+from ..server_free.coding import Codec, Coder, Plain
 from ..server_free.errors import ModError
 from ..server_free.orders import INITIAL_RECORD, RECORD, Evaluation, Order, Segment
 from ..server_free.peers.links import INITIAL, Membership, Patience, PeerLink, connect
@@ -51,6 +53,7 @@ def open_session(order: Order, msg: Message, ctxt: Context) -> Iterator[Session]
         if initial is not None:
             link.publish(INITIAL, from_record(initial), ())
         gatherer = Gatherer(common.plan, order.node, link, patience, order.signature)
+        gatherer.coder = _coder(order, gatherer)
         yield Session(common.plan, link, gatherer)
 
 
@@ -93,6 +96,14 @@ def config_in(round: int, config: ConfigRecord) -> ConfigRecord:
             copied[key] = value.copy()
     copied["server-round"] = round
     return copied
+
+
+def _coder(order: Order, gatherer: Gatherer) -> Coder:
+    """Return how the models of this training travel."""
+    codec = Codec(order.codec)
+    if codec.feeds_back and codec.numbers is not None:
+        return Copies(codec.numbers, gatherer.initial)
+    return Plain(codec.numbers, order.seed)
 
 
 def _own_peer(order: Order, ctxt: Context) -> str:

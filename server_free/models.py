@@ -32,10 +32,12 @@ Model = Mapping[str, NDArray[np.generic]]
 class ReadOnlyModel(dict[str, NDArray[np.generic]]):
     """A model whose arrays nobody can change: one that is found good stays so.
 
-    ``good_for`` is the digest of the signature for which it was found good, ``None`` before.
+    ``good_for`` is the digest of the signature for which it was found good, ``None`` before;
+    ``stands_for`` the model that a coded one was found to be.
     """
 
     good_for: str | None = None
+    stands_for: ReadOnlyModel | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ RECORD = "flwr-gossip"
 INITIAL_RECORD = "flwr-gossip.initial"
 """Key of the ArrayRecord with the initial arrays in a node's first message."""
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Raised whenever an order, report, plan or sampler changes its meaning."""
 
 
@@ -82,8 +82,8 @@ class Order(Sealed):
     (``gossip-peer`` in its node-config) serves it. ``addresses`` is a JSON list, node ->
     address of its peer; one entry stands for all nodes. ``plan`` is ``Plan.to_json()``.
     ``signature`` is a digest of the initial arrays' names, shapes and dtypes. ``travelling``
-    is a comma-separated list of further ArrayRecord names, ``lost`` JSON, node -> reason, of the
-    nodes that are not waited for. Times are in seconds.
+    is a comma-separated list of further ArrayRecord names, ``codec`` the strategy's argument,
+    ``lost`` JSON, node -> reason, of the nodes that are not waited for. Times are in seconds.
     """
 
     training: str
@@ -97,6 +97,7 @@ class Order(Sealed):
     arrays_key: str
     config_key: str
     travelling: str
+    codec: str
     lost: str
     silence_s: float
     start_s: float

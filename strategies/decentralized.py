@@ -18,6 +18,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
+from ..server_free.coding import Codec
 from ..server_free.counts import check_count
 from ..server_free.errors import ModelError, PlanError
 from ..server_free.models import check_dtypes, check_finite
@@ -59,6 +60,11 @@ class Decentralized(Strategy):
     def __init__(self, **options: Unpack[Options]) -> None:
         self.settings = Settings.of(options)
         self._training: Training | None = None
+
+    @property
+    def codec(self) -> Codec:
+        """How models travel between clients."""
+        return Codec(self.settings.codec)
 
     @abstractmethod
     def plan(self, num_nodes: int, num_rounds: int) -> Plan:
@@ -173,6 +179,7 @@ class Decentralized(Strategy):
         settings = self.settings
         log(INFO, "\t├──> %s", self.describe())
         log(INFO, "\t├──> Evaluation: fraction %.2f", settings.fraction_evaluate)
+        log(INFO, "\t├──> Codec: %s", self.codec.describe())
         log(INFO, "\t├──> Peer timeout: %g s", settings.peer_timeout)
         log(INFO, "\t└──> Seed: %d", settings.seed)
 

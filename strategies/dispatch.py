@@ -192,6 +192,7 @@ class Dispatch:
             "arrays_key": settings.arrayrecord_key,
             "config_key": settings.configrecord_key,
             "travelling": ",".join(settings.travelling),
+            "codec": settings.codec,
             "lost": json.dumps(self.attendance.lost()),
             "silence_s": settings.peer_timeout,
             "start_s": max(start_s, settings.peer_timeout),

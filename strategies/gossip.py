@@ -42,7 +42,10 @@ class Gossip(Decentralized):
 
     def plan(self, num_nodes: int, num_rounds: int) -> Plan:
         """Return all nodes active, over the topology."""
-        return Plan(fitted(self.topology, num_nodes), AllActive(num_nodes), num_rounds)
+        topology = fitted(self.topology, num_nodes)
+        if topology.period != 1:
+            self.codec.refuse_feedback(f"{topology.spec} has other neighbours each round")
+        return Plan(topology, AllActive(num_nodes), num_rounds)
 
     def describe(self) -> str:
         """Return one line on who is active."""

@@ -79,6 +79,7 @@ class TeleportationSearch(Decentralized):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(**options)
+        self.codec.refuse_feedback("the holders of Teleportation's slots change each round")
         self.topology = topology
         self.metric = metric
         self.maximize = maximize

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from flwr.app import MetricRecord, RecordDict
 
+from ..server_free.coding import Codec
 from ..server_free.counts import check_count
 from ..server_free.errors import PlanError
 from ..server_free.orders import INITIAL_RECORD, RECORD
@@ -30,6 +31,7 @@ class Options(TypedDict, total=False):
     fetch_models: int | None
     peer_timeout: float
     join_timeout: float
+    codec: str
     travelling: Sequence[str]
     weighted_by_key: str
     arrayrecord_key: str
@@ -64,6 +66,11 @@ class Settings:
         Seconds without any sign of life after which a node's model counts as missing.
     join_timeout : float (default: 300.0)
         Seconds to wait for ``min_available_nodes``.
+    codec : str (default: "none")
+        How models travel between clients: "none" as they are; "fp16" or "bf16" in two bytes a
+        number; "block-int8:lossy" in one, with the error floor that is accepted by this name. With
+        "choco:fp16", "choco:bf16" or "choco:block-int8" coded differences with error feedback
+        travel, which leaves no floor: only for :class:`Gossip` over a fixed topology.
     travelling : sequence of str (default: ())
         Further ArrayRecords (optimizer state, say) that go from client to client with the
         model. The train function returns them under these names, and finds them in its next
@@ -84,6 +91,7 @@ class Settings:
     fetch_models: int | None = None
     peer_timeout: float = 10.0
     join_timeout: float = 300.0
+    codec: str = "none"
     travelling: Sequence[str] = ()
     weighted_by_key: str = "num-examples"
     arrayrecord_key: str = "arrays"
@@ -100,6 +108,7 @@ class Settings:
         _check_number("fraction_evaluate", self.fraction_evaluate, low=0.0, high=1.0)
         for name in ("peer_timeout", "join_timeout"):
             _check_number(name, getattr(self, name), low=1e-3)
+        Codec(self.codec)
         self._check_keys()
 
     def _check_keys(self) -> None:

@@ -53,6 +53,7 @@ class Teleportation(Decentralized):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(**options)
+        self.codec.refuse_feedback("the holders of Teleportation's slots change each round")
         self._search: TeleportationSearch | None = None
         count = as_count(num_active)
         if num_active == "auto":

@@ -35,7 +35,7 @@ WIRE_VERSION = 2
 KEY_BYTES = 32
 MISSING_KINDS = (
     *("unreachable", "silent", "not-started", "late", "gone"),
-    *("dropped", "refused", "damaged", "known"),
+    *("dropped", "refused", "damaged", "no-base", "known"),
 )
 
 
@@ -182,7 +182,8 @@ class Missing:
         ``"unreachable"`` nobody listens there; ``"silent"`` no sign of life; ``"not-started"`` a
         live peer whose client is not at work; ``"late"`` its client still trains; ``"gone"`` its
         client ended or failed; ``"dropped"`` no longer held; ``"refused"`` the peer does not serve
-        us; ``"damaged"`` not what the header states; ``"known"`` others had found it missing.
+        us; ``"damaged"`` not what the header states; ``"no-base"`` a difference to a model that
+        did not arrive either; ``"known"`` others had found it missing.
     reason : str
         One sentence that names the node, its address and the value.
     """

@@ -21,6 +21,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from ..coding import Codec
 from ..errors import PlanError
 from ..plans import Plan
 from .batched import BatchedModel, Loss
@@ -218,6 +219,7 @@ def _plan(strategy: Planner | Plan, num_nodes: int, num_rounds: int) -> Plan:
     if isinstance(strategy, Plan):
         plan: object = replace(strategy, num_rounds=num_rounds)
     elif callable(getattr(strategy, "plan", None)):
+        _check_codec(strategy)
         plan = strategy.plan(num_nodes, num_rounds)
     else:
         plan = strategy
@@ -229,6 +231,15 @@ def _plan(strategy: Planner | Plan, num_nodes: int, num_rounds: int) -> Plan:
     if plan.num_nodes != num_nodes:
         raise PlanError(f"the plan is for {plan.num_nodes} nodes, but the data are of {num_nodes}.")
     return plan
+
+
+def _check_codec(strategy: Planner) -> None:
+    codec = getattr(strategy, "codec", None)
+    if isinstance(codec, Codec) and codec != Codec():
+        raise PlanError(
+            f"codec is {codec.text!r}; simulate mixes exact models only. Leave the codec out, or "
+            "run the app on an InProcessGrid, where models are coded as in a deployment."
+        )
 
 
 def _evaluator(

@@ -52,6 +52,7 @@ class Branching(nn.Linear):
         ({"data": []}, "0 nodes"),
         ({"strategy": "ring"}, "strategy is str, allowed are Gossip, Teleportation"),
         ({"strategy": Gossip("ring").plan(4, 2)}, "plan is for 4 nodes, but the data are of 5"),
+        ({"strategy": Gossip("ring", codec="bf16")}, "codec is 'bf16'; simulate mixes exact"),
         ({"strategy": Teleportation(6)}, "num_active is 6, allowed is 1..5"),
         ({"test_data": (torch.zeros(0, 3), torch.zeros(0))}, "allowed is 1 sample or more"),
     ],
