@@ -48,7 +48,8 @@ def open_session(order: Order, msg: Message, ctxt: Context) -> Iterator[Session]
         known=common.lost,
         final=_round_of(order) >= common.plan.num_rounds,
     )
-    with connect(_own_peer(order, ctxt), membership) as link:
+    # For as long as others wait for it, the own peer may be away.
+    with connect(_own_peer(order, ctxt), membership, return_s=order.silence_s) as link:
         initial = record_of(msg.content, INITIAL_RECORD, ArrayRecord)
         if initial is not None:
             link.publish(INITIAL, from_record(initial), ())

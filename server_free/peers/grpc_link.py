@@ -61,9 +61,12 @@ class GrpcLink(BaseLink):
     Its calls block the calling thread; what they wait for runs in one shared event loop.
     """
 
-    def __init__(self, local: str, membership: Membership, *, timeout_s: float) -> None:
+    def __init__(
+        self, local: str, membership: Membership, *, timeout_s: float, return_s: float
+    ) -> None:
         super().__init__(membership)
-        self._local, self._timeout_s = local, timeout_s
+        self._local, self._timeout_s, self._return_s = local, timeout_s, return_s
+        self._lost_at: float | None = None
         self._own: OwnPeer | None = None
         self._channels: dict[str, Any] = {}
         self._credentials: Any = None
@@ -154,9 +157,9 @@ class GrpcLink(BaseLink):
 
     # ----- the own peer
 
-    async def _connect(self) -> OwnPeer:
+    async def _connect(self, within_s: float | None = None) -> OwnPeer:
         own = OwnPeer(self._channel(self._local), self._local, self._timeout_s)
-        reply = await own.open(self.membership)
+        reply = await own.open(self.membership, within_s)
         self._credentials = _credentials(frames.from_description(reply.peer))
         self._max_bytes = reply.max_bytes
         self._learn(reply.known_missing)
@@ -178,7 +181,10 @@ class GrpcLink(BaseLink):
         async with self._connecting:
             if self._own is not None and self._own is not former:
                 return self._own
-            own = await self._connect()
+            now = time.monotonic()
+            self._lost_at = self._lost_at or now
+            own = await self._connect(max(0.0, self._lost_at + self._return_s - now))
+            self._lost_at = None
             former.abandon()
             return own
 

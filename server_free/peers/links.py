@@ -288,7 +288,9 @@ class PeerLink(Protocol):
     ) -> None: ...
 
 
-def connect(local: str, membership: Membership, *, timeout_s: float = 10.0) -> PeerLink:
+def connect(
+    local: str, membership: Membership, *, timeout_s: float = 10.0, return_s: float = 10.0
+) -> PeerLink:
     """Return a link through the own peer at ``local``.
 
     Registers the training and its key there and, if ``membership.segment`` is not empty, attaches
@@ -302,6 +304,8 @@ def connect(local: str, membership: Membership, *, timeout_s: float = 10.0) -> P
         The training, and who this client is in it.
     timeout_s : float (default: 10.0)
         How long the own peer may take to answer.
+    return_s : float (default: 10.0)
+        How long it may be away later, while it is restarted.
 
     Raises
     ------
@@ -314,7 +318,7 @@ def connect(local: str, membership: Membership, *, timeout_s: float = 10.0) -> P
         return MemoryLink(local, membership)
     from .grpc_link import GrpcLink
 
-    return GrpcLink(local, membership, timeout_s=timeout_s)
+    return GrpcLink(local, membership, timeout_s=timeout_s, return_s=return_s)
 
 
 def describe(local: str, *, timeout_s: float = 10.0) -> PeerInfo:

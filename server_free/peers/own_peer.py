@@ -53,8 +53,8 @@ class OwnPeer:
         reply = await self._first_answer(self._stub.Describe, pb.DescribeRequest())
         return frames.from_description(reply)
 
-    async def open(self, membership: Membership) -> pb.OpenReply:
-        """Register the training and its key."""
+    async def open(self, membership: Membership, within_s: float | None = None) -> pb.OpenReply:
+        """Register the training and its key; a peer may take ``within_s`` to start."""
         request = pb.OpenRequest(
             training=membership.training,
             key=membership.key,
@@ -63,7 +63,7 @@ class OwnPeer:
             final=membership.final,
             resumed=membership.resumed,
         )
-        reply: pb.OpenReply = await self._first_answer(self._stub.Open, request)
+        reply: pb.OpenReply = await self._first_answer(self._stub.Open, request, within_s)
         return reply
 
     async def attach(self, membership: Membership) -> asyncio.Event:
@@ -136,9 +136,9 @@ class OwnPeer:
         if self._stream is not None:
             self._stream.cancel()
 
-    async def _first_answer(self, method: Any, request: Any) -> Any:
+    async def _first_answer(self, method: Any, request: Any, within_s: float | None = None) -> Any:
         """Return the answer of a peer that may still be starting."""
-        ends = time.monotonic() + self._timeout_s
+        ends = time.monotonic() + (self._timeout_s if within_s is None else within_s)
         while True:
             try:
                 return await method(request, timeout=max(0.01, ends - time.monotonic()))
