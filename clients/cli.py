@@ -16,6 +16,7 @@ from .peer_options import (
     ListenOption,
     LocalOption,
     MemoryOption,
+    MetricsOption,
     PeerOptions,
     StoreOption,
     one_line_errors,
@@ -49,6 +50,7 @@ def peer(
     ssl_ca_certfile: CaCertfileOption = None,
     max_memory: MemoryOption = "4GiB",
     store: StoreOption = None,
+    metrics: MetricsOption = None,
 ) -> None:
     """Serve the models of this machine's ClientApps to the peers of other machines.
 
@@ -65,6 +67,7 @@ def peer(
         ssl_ca_certfile,
         max_memory,
         store,
+        metrics,
     )
     with one_line_errors("peer"):
         run_peer(options.host())
@@ -89,6 +92,7 @@ def supernode(
     ssl_ca_certfile: CaCertfileOption = None,
     max_memory: MemoryOption = "4GiB",
     store: StoreOption = None,
+    metrics: MetricsOption = None,
 ) -> None:
     """Run a peer and a flower-supernode in one: they start together and end together.
 
@@ -107,6 +111,7 @@ def supernode(
         ssl_ca_certfile,
         max_memory,
         store,
+        metrics,
     )
     with one_line_errors("supernode"):
         code = run_supernode(options.host(), flower_options or [])

@@ -20,6 +20,7 @@ from ..server_free.models import Model
 from ..server_free.orders import Loss
 from ..server_free.peers.links import INITIAL, Missing, ModelId, Patience, PeerLink
 from ..server_free.plans import Plan, Source
+from ..server_free.sparing import Sparing, brief
 from .records import shown, split
 
 __all__ = ["Gatherer", "Latest"]
@@ -57,6 +58,8 @@ class Gatherer:
         The node's own newest half-step model, which then need not be fetched.
     coder : Coder
         How models travel.
+    where : str (default: "")
+        The run and the training, for the log: it gets a line for each loss.
     """
 
     plan: Plan
@@ -67,6 +70,8 @@ class Gatherer:
     latest: Latest | None = None
     losses: list[Loss] = field(default_factory=list)
     coder: Coder = field(default_factory=Plain)
+    where: str = ""
+    log: Sparing = field(default_factory=Sparing)
 
     @property
     def feeds_back(self) -> bool:
@@ -241,6 +246,11 @@ class Gatherer:
 
     def _note(self, lost: Sequence[tuple[Source, Missing]], slot: int, used: str) -> None:
         for term, missing in lost:
+            self.log.warning(
+                f"gossip: missing {self.where} round={missing.id.round} slot={term.slot} "
+                f"node={term.node} reader={self.node} reader-slot={slot}: {missing.kind}: "
+                f"{brief(missing.reason, 300)}; used {used}"
+            )
             self.losses.append(
                 Loss(
                     round=missing.id.round,

@@ -25,6 +25,7 @@ __all__ = [
     "ListenOption",
     "LocalOption",
     "MemoryOption",
+    "MetricsOption",
     "PeerOptions",
     "StoreOption",
     "one_line_errors",
@@ -83,6 +84,14 @@ StoreOption = Annotated[
         "outlive it.",
     ),
 ]
+MetricsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[HOST:]PORT",
+        help="Tell Prometheus what this peer does at http://HOST:PORT/metrics, in plain text to "
+        "anybody who reaches it; HOST is 127.0.0.1 by default. Needs flwr-gossip[metrics].",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,7 @@ class PeerOptions:
     ca_certfile: str | None
     max_memory: str
     store: str | None = None
+    metrics: str | None = None
 
     def host(self) -> PeerHost:
         """Return the host, not started; a ``ValueError`` names the option that is no good."""
@@ -108,6 +118,7 @@ class PeerOptions:
             tls=self._tls(),
             max_bytes=parse_size(self.max_memory, "--max-memory"),
             store=None if self.store is None else Store(self.store),
+            metrics=self.metrics,
         )
 
     def _tls(self) -> TlsFiles | None:

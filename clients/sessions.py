@@ -55,6 +55,7 @@ def open_session(order: Order, msg: Message, ctxt: Context) -> Iterator[Session]
             link.publish(INITIAL, from_record(initial), ())
         gatherer = Gatherer(common.plan, order.node, link, patience, order.signature)
         gatherer.coder = _coder(order, gatherer)
+        gatherer.where = f"run={ctxt.run_id} training={order.training}"
         yield Session(common.plan, link, gatherer)
 
 

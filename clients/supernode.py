@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
@@ -18,6 +19,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 
 from ..server_free.peers.host import PeerHost
+from ..server_free.sparing import LOGGER
 from .node_config import add_to_node_config
 
 __all__ = ["find_flower_supernode", "run_peer", "run_supernode"]
@@ -91,11 +93,22 @@ def find_flower_supernode() -> str:
 
 
 def _say_ready(host: PeerHost) -> None:
+    _log_to_stderr()
+    metrics = f" metrics=http://{host.metrics_address}/metrics" if host.metrics_address else ""
     print(
         f"peer ready: listen={host.listen_address} advertise={host.address} "
-        f"local={host.local_address}",
+        f"local={host.local_address}{metrics}",
         flush=True,
     )
+
+
+def _log_to_stderr() -> None:
+    """Give Flower's logger a handler where Flower itself is not imported, as it does not here."""
+    logger = logging.getLogger(LOGGER)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
+        logger.addHandler(handler)
 
 
 @contextmanager

@@ -15,12 +15,14 @@ from . import peer_pb2 as pb
 from .addresses import HostPort, SocketFolder, check_can_listen, check_unix_path, parse_host_port
 from .base_host import BaseHost
 from .certificates import check_files
+from .events import Log, Observer
 from .frames import CHANNEL_OPTIONS
 from .limits import MAX_REQUESTS, network_options
 from .links import WIRE_VERSION, PeerInfo, TlsFiles
 from .local_service import LocalService
 from .loops import LoopThread
 from .mailbox import DEFAULT_MAX_BYTES
+from .metrics import PeerMetrics, parse_metrics_address
 from .network_service import NetworkService
 from .peer_pb2_grpc import add_LocalPeerServicer_to_server, add_PeerServicer_to_server
 from .store import Store
@@ -69,6 +71,9 @@ class PeerHost(BaseHost):
     store : Store, optional
         Where the models and the keys of their runs are kept on disk too, so that they outlive
         this process.
+    metrics : str | None (default: None)
+        ``HOST:PORT``, or ``PORT`` of 127.0.0.1, where Prometheus finds its metrics
+        (:class:`.metrics.PeerMetrics`); nowhere if None.
 
     Raises
     ------
@@ -87,18 +92,25 @@ class PeerHost(BaseHost):
         tls: TlsFiles | None = None,
         max_bytes: int = DEFAULT_MAX_BYTES,
         store: Store | None = None,
+        metrics: str | None = None,
     ) -> None:
         super().__init__(max_bytes, HOW_TO_RAISE, store)
         self._listen = parse_host_port(listen, "listen")
         self._advertise = _advertised(self._listen, advertise)
         self._local = local
         self._tls = None if tls is None else check_files(tls, str(self._advertise))
+        self._metrics = None if metrics is None else PeerMetrics(self.mailbox)
+        self._metrics_listen = parse_metrics_address(metrics or "0", "metrics")
+        self._observers: list[Observer] = [Log()]
+        if self._metrics is not None:
+            self._observers.append(self._metrics)
         self._loop: LoopThread | None = None
         self._folder: SocketFolder | None = None
         self._servers: list[Any] = []
         self.address = ""
         self.local_address = ""
         self.listen_address = ""
+        self.metrics_address = ""
 
     @property
     def is_serving(self) -> bool:
@@ -119,6 +131,8 @@ class PeerHost(BaseHost):
         self._loop = LoopThread.acquire()
         try:
             self._loop.run(self._start(), START_S)
+            if self._metrics is not None:
+                self.metrics_address = str(self._metrics.start(self._metrics_listen))
         except BaseException:
             self.stop()
             raise
@@ -129,6 +143,8 @@ class PeerHost(BaseHost):
         if self._loop is None:
             return
         loop, self._loop = self._loop, None
+        if self._metrics is not None:
+            self._metrics.stop()
         try:
             with suppress(TimeoutError):
                 loop.run(self._stop(), STOP_S)
@@ -139,7 +155,9 @@ class PeerHost(BaseHost):
 
     async def _start(self) -> None:
         mutual = self._tls is not None and self._tls.ca_certfile is not None
-        port = await self._start_network(NetworkService(self.mailbox, bind_requester=mutual))
+        port = await self._start_network(
+            NetworkService(self.mailbox, bind_requester=mutual, observers=self._observers)
+        )
         advertise = self._advertise
         self.listen_address = str(HostPort(self._listen.host, port))
         self.address = str(HostPort(advertise.host, advertise.port or port))
@@ -167,9 +185,11 @@ class PeerHost(BaseHost):
         if not address.startswith("unix:"):
             self.local_address = str(HostPort(parse_host_port(address, "local").host, port))
         # The own client reads here too, in plain text, without a certificate: nobody else enters.
-        reading = NetworkService(self.mailbox, bind_requester=False)
+        reading = NetworkService(self.mailbox, bind_requester=False, observers=self._observers)
         add_PeerServicer_to_server(reading, server)
-        add_LocalPeerServicer_to_server(LocalService(self.mailbox, self.info), server)
+        add_LocalPeerServicer_to_server(
+            LocalService(self.mailbox, self.info, self._observers), server
+        )
         await server.start()
 
     def _local_target(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial, wraps
 from typing import Any, NoReturn, TypeVar
 
@@ -13,6 +13,7 @@ from ..codecs import Chunk, EncodedModel, check_specs
 from ..errors import MailboxFull, PeerError, WireError
 from . import frames
 from . import peer_pb2 as pb
+from .events import Observer
 from .links import KEY_BYTES, ModelId, PeerInfo
 from .mailbox import Attachment, Mailbox, Unregistered
 from .peer_pb2_grpc import LocalPeerServicer
@@ -58,10 +59,14 @@ class LocalService(LocalPeerServicer):
         The models.
     info : PeerInfo
         What clients are told about this peer.
+    observers : Sequence[Observer] (default: none)
+        Told of each publication.
     """
 
-    def __init__(self, mailbox: Mailbox, info: PeerInfo) -> None:
-        self._mailbox, self._info = mailbox, info
+    def __init__(
+        self, mailbox: Mailbox, info: PeerInfo, observers: Sequence[Observer] = ()
+    ) -> None:
+        self._mailbox, self._info, self._observers = mailbox, info, observers
         self._attachments: dict[int, tuple[Attachment, asyncio.Event]] = {}
 
     async def Describe(
@@ -141,6 +146,8 @@ class LocalService(LocalPeerServicer):
             chunks = await _receive(requests, nbytes)
         model = EncodedModel(tensors, nbytes, chunks)
         await self._put(header, id, model)
+        for observer in self._observers:
+            observer.published(nbytes)
         return pb.PublishReply()
 
     async def _put(self, header: pb.PublishHeader, id: ModelId, model: EncodedModel) -> None:

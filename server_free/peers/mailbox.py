@@ -305,6 +305,21 @@ class Mailbox:
         with self._lock:
             return sum(state.nbytes for state in self._trainings.values())
 
+    @property
+    def num_models(self) -> int:
+        """How many models are held."""
+        with self._lock:
+            return sum(len(state.ids()) for state in self._trainings.values())
+
+    def newest_rounds(self, most: int) -> dict[str, int]:
+        """Return training -> newest round held, of the ``most`` trainings touched last."""
+        with self._lock:
+            names = sorted(self._trainings, key=lambda name: self._touched.get(name, 0.0))
+            return {
+                name: max((id.round for id in self._trainings[name].ids()), default=0)
+                for name in names[-most:]
+            }
+
     @contextmanager
     def room(self, training: str, nbytes: int) -> Iterator[None]:
         """Count ``nbytes`` that are being received; raises ``MailboxFull`` if they do not fit."""

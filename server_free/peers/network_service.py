@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..orders import plugin_version
 from . import frames
 from . import peer_pb2 as pb
 from .certificates import covers
+from .events import Observer, watched
 from .links import WIRE_VERSION, ModelId
 from .mailbox import Mailbox
 from .peer_pb2_grpc import PeerServicer
@@ -51,22 +52,34 @@ class NetworkService(PeerServicer):
         The models.
     bind_requester : bool
         Whether a requester must show a certificate for the host it is known under (mutual TLS).
+    observers : Sequence[Observer] (default: none)
+        Told how each request ends.
     """
 
-    def __init__(self, mailbox: Mailbox, *, bind_requester: bool) -> None:
+    def __init__(
+        self, mailbox: Mailbox, *, bind_requester: bool, observers: Sequence[Observer] = ()
+    ) -> None:
         self._mailbox = mailbox
         self._bind_requester = bind_requester
+        self._observers = observers
         self.challenge = Challenge()
         self._strangers = 0
 
     async def Fetch(self, request: pb.FetchRequest, context: grpc.aio.ServicerContext) -> None:
         """Send signs of life till there is an answer, then the answer."""
-        try:
-            await _Fetch(self, request, context).answer()
-        except _Challenged:
-            await context.write(frames.challenge_frame(self.challenge.value))
-        except Refused as refusal:
-            await context.abort(refusal.code, str(refusal))
+        with watched(self._observers, request) as event:
+            try:
+                fetch = _Fetch(self, request, context)
+                answer = await fetch.settled()
+                event.settle(answer)
+                await fetch.send(answer)
+                event.sent(answer)
+            except _Challenged:
+                event.outcome = "challenged"
+                await context.write(frames.challenge_frame(self.challenge.value))
+            except Refused as refusal:
+                event.refuse(str(refusal))
+                await context.abort(refusal.code, str(refusal))
 
     @contextmanager
     def stranger(self) -> Iterator[None]:
@@ -98,9 +111,8 @@ class _Fetch:
         self._beat_s = max(MIN_BEAT_S, min(USUAL_BEAT_S, request.silence_s / 4))
         self._admitted_by: bytes | None = None
 
-    async def answer(self) -> None:
-        """Write frames till the model has been sent or will not come."""
-        answer = await self._settled()
+    async def send(self, answer: Ready | Absent) -> None:
+        """Write the frames of the answer."""
         if isinstance(answer, Absent):
             await self._write(frames.absent_frame(answer))
             return
@@ -120,7 +132,7 @@ class _Fetch:
                 grpc.StatusCode.DEADLINE_EXCEEDED, f"nothing was read for {TAKE_S:g} s"
             ) from None
 
-    async def _settled(self) -> Ready | Absent:
+    async def settled(self) -> Ready | Absent:
         """Wait, giving signs of life, for the answer."""
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
