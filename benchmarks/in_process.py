@@ -1,16 +1,18 @@
 """What a client update costs in this process, next to Flower's own simulation of the same app.
 
-One Flower app (benchmarks/in_process_app) runs three models and trainings on 1,000 nodes: in
-Flower's simulation with FedAvg, and in an InProcessGrid with the same FedAvg, with Gossip on a ring
-and with Teleportation. A round counts from its first message to the aggregate of its replies, so
-neither Ray's start nor the first contact with the nodes counts; the first round is left out.
-Updates a second are the median over the rounds, CPU milliseconds (of all processes together) are
-those of one update, the ratio is to Flower's simulation. FedAvg in this process shows what Flower's
-own messages and records and the train function cost: it has no models to mix or to keep. The model
-has 650 parameters in 2 tensors, or 50,826 in 6. A round of FedAvg goes to some of the nodes only;
-how many hardly changes what an update costs.
+One Flower app (benchmarks/in_process_app) runs three models and trainings on 1,000 nodes with
+FedAvg, with Gossip on a ring and with Teleportation, each in Flower's simulation and in an
+InProcessGrid. A round counts from its first message to the aggregate of its replies, so neither
+Ray's start nor the first contact with the nodes counts; the first round is left out. Updates a
+second are the median over the rounds, CPU milliseconds (of all processes together) are those of one
+update. The ratios are of updates a second: "to same" to the same strategy in Flower's simulation,
+"to FedAvg" to FedAvg there, which mixes nothing and keeps no models. FedAvg in this process shows
+what Flower's own messages and records and the train function cost. The model has 650 parameters in
+2 tensors, or 50,826 in 6. A round of FedAvg goes to some of the nodes only; how many hardly changes
+what an update costs.
 
-    python benchmarks/in_process.py [--nodes N] [--sampled S] [--rounds R] [--cases linear,mlp]
+    python benchmarks/in_process.py [--quick] [--nodes N] [--sampled S] [--rounds R]
+        [--cases linear,mlp,mlp-torch]
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -30,92 +32,106 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parent / "in_process_app"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 from in_process_app.client_app import app as client_app
-from in_process_app.task import (
-    CASES,
-    Measured,
-    Timed,
-    TimedGossip,
-    TimedTeleportation,
-    fedavg,
-    play,
-)
+from in_process_app.task import CASES, NUM_ACTIVE, Measured, Play, measure
 
 from flwr_gossip.server_free.simulation import InProcessGrid
 from local_flower import run_app, simulation_superlink
 
 APP = Path(__file__).parent / "in_process_app"
-NUM_ACTIVE = 16
 LIMIT_S = 1800.0
 
+STRATEGIES = ("FedAvg", "Gossip", "Teleportation")
+TELEPORTATION_TIMES = 10
+"""Its rounds are short: so many more are measured."""
 
-def by_flower(cases: list[str], nodes: int, sampled: int, rounds: int) -> dict[str, Measured]:
-    """Run FedAvg on all cases in one run of Flower's simulation."""
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an update costs: how many a second in the median round, and CPU milliseconds."""
+
+    speed: float
+    cpu_ms: float
+
+    @staticmethod
+    def of(measured: Measured) -> Cost:
+        """Return it from what the rounds took."""
+        rounds = zip(measured.updates, measured.seconds, strict=True)
+        speed = median(updates / seconds for updates, seconds in rounds)
+        return Cost(speed, 1e3 * measured.cpu_s / sum(measured.updates))
+
+
+def by_flower(plays: list[Play], nodes: int, sampled: int) -> dict[Play, Cost]:
+    """Carry out all trainings in one run of Flower's simulation."""
     with simulation_superlink(nodes) as link:
         file = link.home / "result.json"
         config: dict[str, str | int | float | bool] = {
-            "cases": ",".join(cases),
-            "rounds": rounds,
+            "plays": ",".join(map(str, plays)),
             "sampled": sampled,
             "result-file": str(file),
         }
         run_app(APP, link, config, timeout_s=LIMIT_S)
         found = json.loads(file.read_text())
-    return {case: Measured(**found[case]) for case in cases}
+    return {play: Cost.of(Measured(**found[str(play)])) for play in plays}
 
 
-def in_process(make: Callable[[], Timed], case: str, nodes: int, rounds: int) -> Measured:
-    """Run a strategy on a case in this process."""
+def in_process(play: Play, nodes: int, sampled: int) -> Cost:
+    """Carry out a training in this process."""
     with InProcessGrid(client_app, nodes) as grid:
-        return play(make(), grid, case, rounds)
+        return Cost.of(measure(play, grid, sampled))
 
 
-def strategies(nodes: int, sampled: int) -> dict[str, tuple[Callable[[], Timed], int]]:
-    """Return name -> how to make a strategy, and how many times the rounds it plays."""
-    active = min(NUM_ACTIVE, nodes)
-    return {
-        "FedAvg": (lambda: fedavg(nodes, sampled), 1),
-        "Gossip": (lambda: TimedGossip("ring", fraction_evaluate=0.0), 1),
-        "Teleportation": (lambda: TimedTeleportation(active, fraction_evaluate=0.0), 10),
-    }
+def plays_of(case: str, fedavg: int, gossip: int, teleportation: int) -> list[Play]:
+    """Return the trainings of a case, given their rounds."""
+    rounds = (fedavg, gossip, teleportation)
+    return [Play(case, name, times) for name, times in zip(STRATEGIES, rounds, strict=True)]
 
 
-def row(measured: Measured) -> tuple[float, float]:
-    """Return updates in a second, the median of the rounds, and CPU milliseconds an update."""
-    rounds = zip(measured.updates, measured.seconds, strict=True)
-    speed = median(updates / seconds for updates, seconds in rounds)
-    return speed, 1e3 * measured.cpu_s / sum(measured.updates)
+def add_rows(table: Table, case: str, flower: list[Cost], ours: list[Cost]) -> None:
+    """Add a case: each strategy in both runtimes, and its ratios to Flower's."""
+    shown = f"{CASES[case].num_parameters:,}, {CASES[case].training}"
+    for runtime, costs in (("Flower", flower), ("in-process", ours)):
+        for name, cost, same in zip(STRATEGIES, costs, flower, strict=True):
+            ratios = f"{cost.speed / same.speed:.1f}", f"{cost.speed / flower[0].speed:.1f}"
+            values = f"{cost.speed:,.0f}", f"{cost.cpu_ms:.2f}", *ratios
+            table.add_row(shown, f"{runtime}: {name}", *values)
+    table.add_section()
 
 
-def main() -> None:
-    """Measure and print one table."""
+def parsed() -> argparse.Namespace:
+    """Return the command line's options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--sampled", type=int, default=100, help="nodes in a round of FedAvg")
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds")
     parser.add_argument("--cases", default=",".join(CASES), help="of " + ", ".join(CASES))
+    parser.add_argument("--quick", action="store_true", help="the smallest model only, 2 rounds")
     options = parser.parse_args()
-    cases = [name for name in options.cases.split(",") if name in CASES]
+    options.cases = [name for name in options.cases.split(",") if name in CASES]
+    if options.quick:
+        options.cases, options.rounds = options.cases[:1], 2
+    return options
+
+
+def main() -> None:
+    """Measure and print one table."""
+    options = parsed()
+    rounds, nodes, sampled = options.rounds, options.nodes, options.sampled
     console = Console()
     logging.getLogger("flwr").setLevel(logging.ERROR)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     console.print(
-        f"{options.nodes:,} nodes; in a round: FedAvg {options.sampled}, Gossip all (ring), "
+        f"{nodes:,} nodes; in a round: FedAvg {sampled}, Gossip all (ring), "
         f"Teleportation {NUM_ACTIVE}. {os.cpu_count()} cores, load average before: {load}",
         highlight=False,
     )
-    theirs = by_flower(cases, options.nodes, options.sampled, options.rounds)
-    table = Table("parameters", "training", "runtime", "updates/s", "CPU ms", "ratio")
-    for case in cases:
-        speed, cpu_ms = row(theirs[case])
-        rows = {"Flower simulation: FedAvg": (speed, cpu_ms)}
-        for name, (make, times) in strategies(options.nodes, options.sampled).items():
-            measured = in_process(make, case, options.nodes, times * options.rounds)
-            rows[f"in-process: {name}"] = row(measured)
-        for name, (ours, cpu_ms) in rows.items():
-            model, training = f"{CASES[case].num_parameters:,}", CASES[case].training
-            ratio = f"{ours / speed:.1f}"
-            table.add_row(model, training, name, f"{ours:,.0f}", f"{cpu_ms:.2f}", ratio)
-        table.add_section()
+    flower_rounds = rounds, max(1, rounds // 4), 4 * rounds
+    theirs = {case: plays_of(case, *flower_rounds) for case in options.cases}
+    flower = by_flower([play for plays in theirs.values() for play in plays], nodes, sampled)
+    table = Table("model, training", "runtime", "updates/s", "CPU ms", "to same", "to FedAvg")
+    for case, plays in theirs.items():
+        ours = plays_of(case, rounds, rounds, TELEPORTATION_TIMES * rounds)
+        costs = [in_process(play, nodes, sampled) for play in ours]
+        add_rows(table, case, [flower[play] for play in plays], costs)
     console.print(table)
 
 

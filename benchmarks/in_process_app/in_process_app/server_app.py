@@ -1,4 +1,4 @@
-"""The ServerApp: FedAvg on each case, what its rounds cost written down."""
+"""The ServerApp: one training after another, what their rounds cost written down."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from .task import fedavg, play
+from .task import Play, measure
 
 app = ServerApp()
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Train each case and write its costs."""
+    """Train as the config says and write what it cost."""
     config = context.run_config
-    num_nodes = len(list(grid.get_node_ids()))
-    sampled, rounds = int(config["sampled"]), int(config["rounds"])
-    measured = {
-        case: asdict(play(fedavg(num_nodes, sampled), grid, case, rounds))
-        for case in str(config["cases"]).split(",")
-    }
+    plays = [Play.read(text) for text in str(config["plays"]).split(",")]
+    measured = {str(play): asdict(measure(play, grid, int(config["sampled"]))) for play in plays}
     Path(str(config["result-file"])).write_text(json.dumps(measured))

@@ -17,6 +17,8 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from flwr_gossip.strategies import Gossip, Teleportation
 
 TIMEOUT_S = 600.0
+NUM_ACTIVE = 16
+"""In Teleportation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,24 @@ CASES = {
     "mlp": Case((64, 256, 128, 10), "trivial"),
     "mlp-torch": Case((64, 256, 128, 10), "torch"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """A training to measure; as text ``case:strategy:rounds``."""
+
+    case: str
+    strategy: str
+    rounds: int
+
+    def __str__(self) -> str:
+        return f"{self.case}:{self.strategy}:{self.rounds}"
+
+    @staticmethod
+    def read(text: str) -> Play:
+        """Return the training that the text says."""
+        case, strategy, rounds = text.split(":")
+        return Play(case, strategy, int(rounds))
 
 
 @dataclass(slots=True)
@@ -110,8 +130,12 @@ class TimedTeleportation(Timed, Teleportation):
     """Teleportation."""
 
 
-def fedavg(num_nodes: int, sampled: int) -> Timed:
-    """Return FedAvg over ``sampled`` nodes a round, without evaluation."""
+def timed(strategy: str, num_nodes: int, sampled: int) -> Timed:
+    """Return a strategy that evaluates nothing; FedAvg over ``sampled`` nodes a round."""
+    if strategy == "Gossip":
+        return TimedGossip("ring", fraction_evaluate=0.0)
+    if strategy == "Teleportation":
+        return TimedTeleportation(min(NUM_ACTIVE, num_nodes), fraction_evaluate=0.0)
     return TimedFedAvg(
         fraction_train=sampled / num_nodes,
         min_train_nodes=sampled,
@@ -120,11 +144,13 @@ def fedavg(num_nodes: int, sampled: int) -> Timed:
     )
 
 
-def play(strategy: Timed, grid: Grid, case: str, rounds: int) -> Measured:
-    """Train a case and return what ``rounds`` rounds cost."""
-    strategy.last_round = rounds + 1
-    config = ConfigRecord({"training": CASES[case].training})
-    start = initial(CASES[case])
+def measure(play: Play, grid: Grid, sampled: int) -> Measured:
+    """Train as ``play`` says and return what its rounds, but for one before them, cost."""
+    strategy = timed(play.strategy, len(list(grid.get_node_ids())), sampled)
+    strategy.last_round = play.rounds + 1
+    case = CASES[play.case]
+    config = ConfigRecord({"training": case.training})
+    start = initial(case)
     strategy.start(grid, start, strategy.last_round, timeout=TIMEOUT_S, train_config=config)
     return strategy.measured
 
