@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ __all__ = [
     "EncodedModel",
     "decode",
     "encode",
+    "encoded_bytes",
     "stream",
 ]
 
@@ -56,9 +58,6 @@ class EncodedModel:
     tensors: tuple[TensorSpec, ...]
     nbytes: int
     chunks: tuple[Chunk, ...]
-    _decoded: list[ReadOnlyModel] = field(
-        default_factory=list, init=False, repr=False, compare=False
-    )
 
     def same_bytes(self, other: EncodedModel) -> bool:
         """Return whether both are the same model bit for bit, however they were cut."""
@@ -67,6 +66,14 @@ class EncodedModel:
         if self.chunks == other.chunks:
             return True
         return b"".join(c.data for c in self.chunks) == b"".join(c.data for c in other.chunks)
+
+    def encoded(self) -> EncodedModel:
+        """Return itself."""
+        return self
+
+    def decoded(self) -> ReadOnlyModel:
+        """Return its arrays as :func:`decode` does."""
+        return decode(self)
 
 
 def encode(model: Model, chunk_bytes: int | None = CHUNK_BYTES) -> EncodedModel:
@@ -89,27 +96,31 @@ def stream(
     The arrays must not change till the last chunk is taken.
     """
     specs = signature(model)
-    for spec in specs:
-        _check_encodable(spec)
-    nbytes = _offsets(specs)[-1]
+    nbytes = encoded_bytes(specs)
     pieces = _cut(_pieces(model), chunk_bytes or nbytes + 1)
     return specs, nbytes, (Chunk(piece, zlib.crc32(piece)) for piece in pieces)
 
 
+@lru_cache(maxsize=64)
+def encoded_bytes(tensors: tuple[TensorSpec, ...]) -> int:
+    """Return the size of the buffer; ``ModelError`` for a tensor that :func:`encode` refuses."""
+    for spec in tensors:
+        _check_encodable(spec)
+    return _offsets(tensors)[-1]
+
+
 def decode(encoded: EncodedModel) -> ReadOnlyModel:
-    """Return the arrays of ``encoded``, the same ones each time; one chunk is viewed, not copied.
+    """Return the arrays of ``encoded``; one chunk is viewed, not copied.
 
     Raises
     ------
     WireError
         If the chunks are damaged, too short or too long, or the specs are impossible.
     """
-    if not encoded._decoded:
-        decoder = Decoder(encoded.tensors, encoded.nbytes, max_bytes=encoded.nbytes)
-        for chunk in encoded.chunks:
-            decoder.feed(chunk)
-        encoded._decoded.append(decoder.finish())
-    return encoded._decoded[0]
+    decoder = Decoder(encoded.tensors, encoded.nbytes, max_bytes=encoded.nbytes)
+    for chunk in encoded.chunks:
+        decoder.feed(chunk)
+    return decoder.finish()
 
 
 class Decoder:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from ..codecs import encode
+from ..kept import HeldModel
 from ..models import Model
 from .links import INITIAL
 from .mailbox import Mailbox
@@ -29,7 +30,11 @@ class BaseHost:
 
     def put_initial(self, training: str, model: Model) -> None:
         """Hold ``model`` as the initial arrays of a registered training."""
-        self.mailbox.put(training, INITIAL, encode(model))
+        self.mailbox.put(training, INITIAL, self._stored(model))
+
+    def _stored(self, model: Model) -> HeldModel:
+        """Return ``model`` as this host's readers take it."""
+        return encode(model)
 
     def close_training(self, training: str) -> None:
         """Forget ``training`` and all its models."""

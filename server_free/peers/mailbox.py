@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import getLogger
 
-from ..codecs import EncodedModel
 from ..errors import MailboxFull, PeerError
+from ..kept import HeldModel
 from .links import ModelId
 from .store import Store, StoredModel, StoredTraining
-from .training import Answer, NotReady, Training
+from .training import Answer, NotReady, Ready, Training
 
 __all__ = ["DEFAULT_MAX_BYTES", "Attachment", "Mailbox", "Unregistered"]
 
@@ -181,7 +181,7 @@ class Mailbox:
         self,
         training: str,
         id: ModelId,
-        model: EncodedModel,
+        model: HeldModel,
         readers: Collection[int] = (),
         *,
         keep: bool = False,
@@ -206,7 +206,7 @@ class Mailbox:
             segment_no = state.segment_no
         if self.store is not None:  # not under the lock: others read and wait meanwhile
             with self.room(training, model.nbytes):
-                stored = StoredModel(id, model, frozenset(readers), keep, segment_no)
+                stored = StoredModel(id, model.encoded(), frozenset(readers), keep, segment_no)
                 self.store.write(training, stored)
         with self._lock:
             state = self._get(training)
@@ -220,6 +220,26 @@ class Mailbox:
             if training not in self._trainings:
                 return NotReady(started=False, round=0, known_missing={})
             return self._get(training).look(id, reader, segment)
+
+    def take(
+        self, training: str, key: bytes, id: ModelId, reader: int, segment: str, again: bool
+    ) -> Answer | None:
+        """Return what :meth:`look` does; a model counts as delivered. None under another key.
+
+        Unless the node asks ``again``, it is heard as by :meth:`hear_from`. For readers in this
+        process, to whom nothing can get lost on the way.
+        """
+        with self._lock:
+            if self.key(training) != key:
+                return None
+            state = self._get(training)
+            if not again:
+                state.found([reader])
+            answer = state.look(id, reader, segment)
+            if isinstance(answer, Ready):
+                state.delivered(id, reader)
+                self._remove(training, state.drop_read())
+            return answer
 
     def delivered(self, training: str, id: ModelId, reader: int) -> None:
         """Note that node ``reader`` has received the model."""

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from ..codecs import decode, encode
-from ..errors import PeerUnreachable, WireError
+from ..errors import PeerUnreachable
+from ..kept import KeptModel
 from ..models import Model
 from ..orders import plugin_version
 from .base_host import BaseHost
@@ -20,7 +20,7 @@ from .base_link import BaseLink, long_wait_s
 from .links import WIRE_VERSION, Membership, Missing, ModelId, Patience, PeerInfo
 from .mailbox import DEFAULT_MAX_BYTES, Attachment
 from .store import Store
-from .training import Absent, Answer, NotReady, Ready
+from .training import Absent, NotReady, Ready
 from .waiting import Wait
 
 __all__ = ["MemoryHost", "MemoryLink", "find_host"]
@@ -70,6 +70,9 @@ class MemoryHost(BaseHost):
             _hosts.pop(self.address, None)
         self.mailbox.wake_all()
         self.mailbox.close_store()
+
+    def _stored(self, model: Model) -> KeptModel:
+        return KeptModel.of(model)
 
 
 def find_host(address: str) -> MemoryHost:
@@ -123,12 +126,12 @@ class MemoryLink(BaseLink):
     def publish(
         self, id: ModelId, model: Model, readers: Collection[int], *, keep: bool = False
     ) -> None:
-        """Put a copy of ``model`` into the own host."""
+        """Put ``model`` as it is now into the own host."""
         self._check_open()
         find_host(self._host.address)
-        encoded = encode(model, chunk_bytes=None)
-        self._host.mailbox.put(self.membership.training, id, encoded, readers, keep=keep)
-        self._count_publish(encoded.nbytes)
+        kept = KeptModel.of(model)
+        self._host.mailbox.put(self.membership.training, id, kept, readers, keep=keep)
+        self._count_publish(kept.nbytes)
 
     def report_missing(self, missing: Mapping[int, str]) -> None:
         """Tell the own host who is missing."""
@@ -231,29 +234,21 @@ class MemoryLink(BaseLink):
 
     def _ask(self, want: _Want, host: MemoryHost, now: float) -> None:
         wait, mine = want.wait, self.membership
-        answer: Answer = NotReady(started=False, round=0, known_missing={})
-        if host.mailbox.key(mine.training) == mine.key:  # else this run is not registered there yet
-            if not want.asked:
-                host.mailbox.hear_from(mine.training, mine.node)
-                want.asked = True
-            answer = host.mailbox.look(mine.training, wait.id, mine.node, mine.segment)
+        answer = host.mailbox.take(
+            mine.training, mine.key, wait.id, mine.node, mine.segment, again=want.asked
+        )
+        if answer is None:  # this run is not registered there yet
+            answer = NotReady(started=False, round=0, known_missing={})
+        else:
+            want.asked = True
         if isinstance(answer, Ready):
             self._hear(wait, answer.state, now)
-            self._receive(want, host, answer)
+            want.answer = answer.model.decoded()
+            self._count_fetch(wait.id, answer.model.nbytes)
         elif isinstance(answer, Absent):
             want.answer = wait.absent(answer)
         else:
             self._go_on(want, answer, now)
-
-    def _receive(self, want: _Want, host: MemoryHost, answer: Ready) -> None:
-        id = want.wait.id
-        try:
-            want.answer = decode(answer.model)
-        except WireError as error:
-            want.answer = want.wait.missing("damaged", f"sent a damaged model: {error}")
-            return
-        host.mailbox.delivered(self.membership.training, id, self.membership.node)
-        self._count_fetch(id, answer.model.nbytes)
 
     def _hear(self, wait: Wait, state: NotReady, now: float) -> None:
         """Take what a host says of the holder and of who is missing."""

@@ -117,7 +117,7 @@ class _Fetch:
             await self._write(frames.absent_frame(answer))
             return
         await self._write(frames.header_frame(answer))
-        for chunk in answer.model.chunks:
+        for chunk in answer.model.encoded().chunks:
             await self._write(frames.chunk_frame(chunk))
         request = self._request
         self._mailbox.delivered(request.training, self._id, request.requester)

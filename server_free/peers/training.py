@@ -10,8 +10,8 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..codecs import EncodedModel
 from ..errors import PeerError
+from ..kept import HeldModel
 from .links import ModelId
 from .store import StoredModel
 
@@ -55,7 +55,7 @@ class NotReady:
 class Ready:
     """The model is here; ``state`` is what would be said of its holder if it were not."""
 
-    model: EncodedModel
+    model: HeldModel
     state: NotReady
 
 
@@ -72,7 +72,7 @@ Answer = Ready | NotReady | Absent
 
 @dataclass(slots=True)
 class _Held:
-    model: EncodedModel
+    model: HeldModel
     readers: set[int]  # who has not read it yet
     segment_no: int
     keep: bool
@@ -218,7 +218,7 @@ class Training:
     def __contains__(self, id: ModelId) -> bool:
         return self._find(id) is not None
 
-    def is_news(self, id: ModelId, model: EncodedModel) -> bool:
+    def is_news(self, id: ModelId, model: HeldModel) -> bool:
         """Return whether :meth:`put` would change anything: not for the very same model again.
 
         Raises ``PeerError`` if ``id`` is here with other content.
@@ -226,14 +226,14 @@ class Training:
         old = self._find(id)
         if old is None or not old.of_this_run:
             return True
-        if old.model.same_bytes(model):
+        if old.model.encoded().same_bytes(model.encoded()):
             return False
         raise PeerError(f"{id} was already published with other content; it is not replaced")
 
     def put(
         self,
         id: ModelId,
-        model: EncodedModel,
+        model: HeldModel,
         readers: Collection[int],
         keep: bool,
     ) -> None:

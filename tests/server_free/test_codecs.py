@@ -37,11 +37,8 @@ def test_every_model_comes_back_bit_for_bit(model: Model, chunk_bytes: int | Non
 
 
 @pytest.mark.parametrize("chunk_bytes", [None, 64])
-def test_all_who_decode_share_arrays_that_nobody_can_change(chunk_bytes: int | None) -> None:
-    encoded = encode({"a": np.arange(100.0), "b": np.ones(3)}, chunk_bytes)
-    first, second = decode(encoded), decode(encoded)
-    assert np.shares_memory(first["a"], second["a"])
-    for array in first.values():
+def test_nobody_can_change_decoded_arrays(chunk_bytes: int | None) -> None:
+    for array in decode(encode({"a": np.arange(100.0), "b": np.ones(3)}, chunk_bytes)).values():
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
 
