@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -41,7 +40,7 @@ class BaseLink:
         self._known: dict[int, str] = dict(membership.known)
         self._at_work: dict[int, float] = {}  # node -> when its client was last heard at work
         self._waiting = 0
-        self._traffic = Traffic()
+        self._bytes_fetched = self._bytes_published = self._fetches = 0
         self._closed = False
 
     @property
@@ -54,7 +53,7 @@ class BaseLink:
     def traffic(self) -> Traffic:
         """What this link has moved so far."""
         with self._lock:
-            return self._traffic
+            return Traffic(self._bytes_fetched, self._bytes_published, self._fetches)
 
     def close(self, failure: str | None = None) -> None:
         """Detach from the own peer."""
@@ -127,17 +126,12 @@ class BaseLink:
         if self._is_own(id):
             return
         with self._lock:
-            self._traffic = replace(
-                self._traffic,
-                bytes_fetched=self._traffic.bytes_fetched + nbytes,
-                fetches=self._traffic.fetches + 1,
-            )
+            self._bytes_fetched += nbytes
+            self._fetches += 1
 
     def _count_publish(self, nbytes: int) -> None:
         with self._lock:
-            self._traffic = replace(
-                self._traffic, bytes_published=self._traffic.bytes_published + nbytes
-            )
+            self._bytes_published += nbytes
 
     def _check_open(self) -> None:
         if self._closed:
