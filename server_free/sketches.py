@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,15 +41,29 @@ def sketch(model: Model, seed: int, num_buckets: int = NUM_BUCKETS) -> NDArray[n
     """
     if num_buckets < 256 or num_buckets & (num_buckets - 1):
         raise ModelError(f"num_buckets is {num_buckets}, allowed is a power of two from 256.")
+    buckets = np.zeros(num_buckets)
+    start = 0
+    for part in _parts(model):
+        signs, places = _draw(seed, num_buckets, start, part.size)
+        buckets += np.bincount(places, weights=signs * part, minlength=num_buckets)
+        start += part.size
+    return buckets
+
+
+@lru_cache(maxsize=8)
+def _draw(
+    seed: int, num_buckets: int, start: int, size: int
+) -> tuple[NDArray[np.int8], NDArray[np.unsignedinteger]]:
+    """Return signs and buckets of ``size`` coordinates from ``start`` on.
+
+    Nodes that share a process draw them once for models of up to 2 million: some 6 MiB are kept.
+    """
     digest = hashlib.sha256(f"flwr-gossip sketch {seed}".encode()).digest()
     bits = np.random.Philox(key=np.frombuffer(digest[:16], dtype="<u8"))
-    buckets = np.zeros(num_buckets)
-    for part in _parts(model):
-        words = bits.random_raw(part.size)
-        signs = np.where(words >> np.uint64(63), -1.0, 1.0)
-        places = (words & np.uint64(num_buckets - 1)).astype(np.intp)
-        buckets += np.bincount(places, weights=signs * part, minlength=num_buckets)
-    return buckets
+    bits.advance(start // 4)  # Philox makes 4 words at a time
+    words = bits.random_raw(start % 4 + size)[start % 4 :]
+    signs = np.where(words >> np.uint64(63), np.int8(-1), np.int8(1))
+    return signs, (words & np.uint64(num_buckets - 1)).astype(np.min_scalar_type(num_buckets - 1))
 
 
 def estimate(sketches: Sequence[NDArray[np.float64]]) -> float:

@@ -136,3 +136,10 @@ def test_the_sketch_of_a_large_model_takes_little_memory() -> None:
 def test_the_number_of_buckets_is_a_power_of_two_from_256(m: int) -> None:
     with pytest.raises(ModelError, match=f"num_buckets is {m}, allowed is a power of two from 256"):
         sketch(flat(np.ones(3)), 0, m)
+
+
+def test_signs_and_buckets_are_those_of_the_flat_model_however_it_is_cut() -> None:
+    values = np.arange(1.0, 32.0)  # whole numbers: sums in any order are the same
+    pieces = np.split(values, [3, 4, 9, 22])
+    cut = {str(place): piece for place, piece in enumerate(pieces)}
+    np.testing.assert_array_equal(sketch(cut, 5), sketch(flat(values), 5))
