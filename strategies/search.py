@@ -171,7 +171,7 @@ class TeleportationSearch(Decentralized):
         for round, records in training.metrics_by_round(list(replies)).items():
             active = training.plan.active(round)
             for candidate, trial in self._trials:
-                nodes = [active[slot] for slot in candidate.slots]
+                nodes = {active[slot] for slot in candidate.slots}
                 own = [record for node, record in records.items() if node in nodes]
                 if own:
                     trial.train_metrics[round] = aggregate(own, self.settings.weighted_by_key)
