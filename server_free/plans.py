@@ -17,12 +17,13 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from operator import lt
-from typing import Any, TypeVar
+from typing import Any
 
 from . import topologies
 from .counts import check_count
 from .errors import PlanError
 from .mixing import renormalized
+from .recent import Recent
 from .schedules import AllActive, Schedule, Teleport
 from .topologies import Topology
 
@@ -30,12 +31,6 @@ __all__ = ["VACANT", "Plan", "Source"]
 
 VACANT = -1
 """Stands in the place of a node where a slot has no holder in a round."""
-
-_MOST_KEPT = 128
-"""How many active sets, rows and lists of readers a plan keeps."""
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +49,17 @@ class _Places:
     nodes: tuple[int, ...]
     slots: Mapping[int, int]
 
+    def __len__(self) -> int:
+        return len(self.nodes)
+
 
 @dataclass(slots=True)
 class _Kept:
-    """What a plan has worked out of late, since digest and play ask for the same."""
+    """What a plan has worked out: digest and play ask for the same, and so do later rounds."""
 
-    places: dict[int, _Places] = field(default_factory=dict)
-    rows: dict[tuple[int, int], tuple[Source, ...]] = field(default_factory=dict)
-    readers: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
+    places: Recent[_Places] = field(default_factory=Recent)
+    rows: Recent[tuple[Source, ...]] = field(default_factory=Recent)
+    readers: Recent[tuple[int, ...]] = field(default_factory=Recent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +145,23 @@ class Plan:
 
     def _places(self, round: int) -> _Places:
         """Return who is active in a round; kept here, since to hash live lists would take O(n)."""
-        always = isinstance(self.schedule, AllActive)  # the same in all rounds of a live list
-        key = bisect_right(self.live, round, key=_first) if always else round
+        key = self._era(round)
         if (places := self._kept.places.get(key)) is not None:
             return places
+        always = isinstance(self.schedule, AllActive)
         nodes = self.schedule.active(1 if always else round, self.live_in(round))
         places = _Places(nodes, {node: slot for slot, node in enumerate(nodes)})
-        return _keep(self._kept.places, key, places)
+        return self._kept.places.keep(key, places)
+
+    def _era(self, round: int) -> int:
+        """Return what the active set depends on: its round, where all are active the live list."""
+        if isinstance(self.schedule, AllActive):
+            return bisect_right(self.live, round, key=_first)
+        return round
+
+    def _moment(self, round: int) -> tuple[int, int]:
+        """Return what rows depend on; with a periodic topology those of Gossip recur."""
+        return self._era(round), self.topology.phase(round)
 
     def slot(self, node: int, round: int) -> int | None:
         """Return the slot that ``node`` holds in ``round``, or None when it is not active."""
@@ -167,14 +175,15 @@ class Plan:
         Slots without a holder are masked and the rest renormalised; empty when all are. The
         own slot is there even where W gives it no weight, since its integer tensors are kept.
         """
-        if (row := self._kept.rows.get((slot, round))) is not None:
+        key = (slot, self._moment(round))
+        if (row := self._kept.rows.get(key)) is not None:
             return row
         active = self.active(round)
         weights = {slot: 0.0} | self.topology.weights(slot, round)
         held = {r: w for r, w in weights.items() if active[r] != VACANT}
         shares = held if len(held) == len(weights) else renormalized(held)
         row = tuple(Source(r, active[r], shares[r]) for r in sorted(shares))
-        return _keep(self._kept.rows, (slot, round), row)
+        return self._kept.rows.keep(key, row)
 
     def sources(self, node: int, round: int) -> tuple[Source, ...]:
         """Return what ``node`` mixes before it trains in ``round``; empty in round 1."""
@@ -185,15 +194,16 @@ class Plan:
 
     def readers(self, node: int, round: int) -> tuple[int, ...]:
         """Return the nodes that will fetch ``node``'s h of ``round``, itself excluded, sorted."""
-        if (readers := self._kept.readers.get((node, round))) is not None:
-            return readers
         slot = self.slot(node, round)
         if slot is None or round >= self.num_rounds:
             return ()
+        key = (node, self._moment(round), self._era(round + 1))
+        if (readers := self._kept.readers.get(key)) is not None:
+            return readers
         after = self.active(round + 1)
         receivers = {after[s] for s in (slot, *self.topology.readers(slot, round))}
         readers = tuple(sorted(receivers - {node, VACANT}))
-        return _keep(self._kept.readers, (node, round), readers)
+        return self._kept.readers.keep(key, readers)
 
     def holders_before(self, slot: int, round: int, reach: int) -> tuple[tuple[int, int], ...]:
         """Return (round, holder) of ``slot`` in ``reach`` rounds before ``round``, latest first.
@@ -259,13 +269,6 @@ class Plan:
             raise PlanError(f"lost nodes are {nodes}, allowed are 0..{self.num_nodes - 1}.")
         left_out = set(nodes)
         return [node for node in range(self.num_nodes) if node not in left_out]
-
-
-def _keep(kept: dict[K, V], key: K, value: V) -> V:
-    if len(kept) >= _MOST_KEPT:
-        kept.clear()
-    kept[key] = value
-    return value
 
 
 def _first(entry: tuple[int, tuple[int, ...]]) -> int:

@@ -315,6 +315,21 @@ def test_what_was_asked_before_changes_nothing(seed: int, rounds: list[int]) -> 
             assert asked.slot(node, round) == fresh.slot(node, round)
 
 
+@pytest.mark.parametrize("spec", ["ring", "one-peer-exponential", "random-regular:2"])
+def test_rounds_that_recur_keep_apart_what_their_live_lists_change(spec: str) -> None:
+    def plan() -> Plan:
+        topology = topologies.from_spec(spec, num_nodes=8)
+        return (
+            Plan(topology, AllActive(8), 14).with_live(5, [0, 1, 2, 4, 6, 7]).with_live(9, [1, 3])
+        )
+
+    asked = plan()
+    for round in range(1, 15):
+        for node in holders(asked, round):
+            assert asked.sources(node, round) == plan().sources(node, round)
+            assert asked.readers(node, round) == plan().readers(node, round)
+
+
 def test_who_is_lost_takes_little_text_among_many_nodes() -> None:
     plan = ring_of(2000).with_live(2, [node for node in range(2000) if node != 7])
     assert len(plan.to_json()) < 200
