@@ -27,6 +27,7 @@ __all__ = [
     "decode",
     "encode",
     "encoded_bytes",
+    "joined",
     "stream",
 ]
 
@@ -47,7 +48,7 @@ DTYPES = {
 class Chunk:
     """A piece of the buffer and its CRC-32."""
 
-    data: bytes
+    data: bytes | memoryview
     crc32: int
 
 
@@ -57,7 +58,17 @@ class EncodedModel:
 
     tensors: tuple[TensorSpec, ...]
     nbytes: int
-    chunks: tuple[Chunk, ...]
+    chunks: Sequence[Chunk]
+
+    @property
+    def chunk_bytes(self) -> int:
+        """The size of each chunk but the last, which may be shorter."""
+        return len(self.chunks[0].data) if self.chunks else 0
+
+    @property
+    def checksums(self) -> list[int]:
+        """The CRC-32 of each chunk."""
+        return [chunk.crc32 for chunk in self.chunks]
 
     def same_bytes(self, other: EncodedModel) -> bool:
         """Return whether both are the same model bit for bit, however they were cut."""
@@ -123,6 +134,12 @@ def decode(encoded: EncodedModel) -> ReadOnlyModel:
     return decoder.finish()
 
 
+def joined(chunks: Sequence[Chunk], start: int, stop: int) -> bytes:
+    """Return the bytes of ``chunks[start:stop]``."""
+    some = chunks[start:stop]
+    return bytes(some[0].data) if len(some) == 1 else b"".join(chunk.data for chunk in some)
+
+
 class Decoder:
     """Takes the chunks of one model as they come and gives its arrays.
 
@@ -158,9 +175,9 @@ class Decoder:
         self._place(chunk.data, end)
         self._received = end
 
-    def _place(self, data: bytes, end: int) -> None:
+    def _place(self, data: bytes | memoryview, end: int) -> None:
         if self._received == 0 and end == self._nbytes:
-            self._buffer = data  # the whole model in one chunk: no copy
+            self._buffer = bytes(data)  # the whole model in one chunk: no copy
             return
         if isinstance(self._buffer, bytes):
             self._buffer = np.empty(self._nbytes, np.uint8)

@@ -37,7 +37,7 @@ def to_parts(model: EncodedModel, about: Mapping[str, Any]) -> Iterator[bytes]:
     yield MAGIC + PREFIX.pack(len(header), zlib.crc32(header))
     yield header
     for chunk in model.chunks:
-        yield chunk.data
+        yield bytes(chunk.data)
 
 
 def read_model(path: Path) -> tuple[EncodedModel, dict[str, Any]]:

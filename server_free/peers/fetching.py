@@ -17,6 +17,7 @@ from ..models import Model
 from . import frames
 from . import peer_pb2 as pb
 from .links import Membership, Missing
+from .raw import parse
 from .tokens import NONCE_BYTES
 from .training import Absent, NotReady
 from .waiting import Wait
@@ -49,8 +50,8 @@ class Fetch:
 
     Parameters
     ----------
-    stub : PeerStub
-        The holder's peer.
+    method : Callable
+        The method Fetch of the holder's peer, as bytes (:func:`.raw.raw_fetch`).
     membership : Membership
         Who asks.
     wait : Wait
@@ -63,7 +64,7 @@ class Fetch:
         Told what the peer says of the holder and of missing nodes.
     """
 
-    stub: Any
+    method: Callable[..., Any]
     membership: Membership
     wait: Wait
     max_bytes: int
@@ -104,10 +105,11 @@ class Fetch:
         call = self._call()
         try:
             limit = min(PROBE_S, self.wait.patience.silence_s)
-            frame = await _read(call, limit)
+            message = await _read(call, limit)
             self.answered = True
-            if frame is grpc.aio.EOF:
+            if message is grpc.aio.EOF:
                 return None
+            frame = parse(pb.FetchFrame, message)
             kind = self._note(frame)
             if kind != "header":
                 return None
@@ -123,7 +125,7 @@ class Fetch:
         longest = patience.ceiling_s + patience.silence_s * (2 + self.max_bytes / CHUNK_BYTES)
         challenge = self.challenges.get(self.wait.address, b"")
         request = frames.fetch_request(self.membership, self.wait.id, patience.silence_s, challenge)
-        return self.stub.Fetch(request, timeout=longest)
+        return self.method(request, timeout=longest)
 
     async def _attempt(self, challenges: int) -> Model | Missing:
         """Ask, and ask again at once up to ``challenges`` times when another token is wanted."""
@@ -136,9 +138,10 @@ class Fetch:
         call = self._call()
         try:
             while True:
-                frame = await self._next(call)
-                if frame is grpc.aio.EOF:
+                message = await self._next(call)
+                if message is grpc.aio.EOF:
                     raise WireError("the peer ended the stream without an answer")
+                frame = parse(pb.FetchFrame, message)
                 kind = self._note(frame)
                 if kind == "header":
                     return await self._receive(call, frame.header)
@@ -169,7 +172,7 @@ class Fetch:
         return kind
 
     async def _next(self, call: Any) -> Any:
-        """Return the next frame; raises ``TimeoutError`` when the silence has lasted too long."""
+        """Return the next message; raises ``TimeoutError`` when the silence has lasted too long."""
         silent_at = self.wait.heard + self.wait.patience.silence_s
         return await _read(call, max(0.01, silent_at - time.monotonic()))
 
@@ -178,15 +181,24 @@ class Fetch:
         self.receiving = True
         try:
             decoder = Decoder(frames.from_tensors(header), header.nbytes, self.max_bytes)
-            while (frame := await self._next(call)) is not grpc.aio.EOF:
-                self.wait.heard = time.monotonic()
-                decoder.feed(frames.from_chunk(frame.chunk))
+            await self._feed(decoder, call, header)
             self.nbytes = header.nbytes
             return decoder.finish()
         except grpc.aio.AioRpcError as error:
             raise WireError(f"the stream broke: {_detail(error)}") from None
         finally:
             self.receiving = False
+
+    async def _feed(self, decoder: Decoder, call: Any, header: pb.Header) -> None:
+        """Take the bytes; one alarm for all messages, put off by each, costs next to nothing."""
+        checksums, silence_s = iter(header.crc32), self.wait.patience.silence_s
+        clock = asyncio.get_running_loop().time
+        async with asyncio.timeout(silence_s) as alarm:
+            while (message := await call.read()) is not grpc.aio.EOF:
+                alarm.reschedule(clock() + silence_s)
+                self.wait.heard = time.monotonic()
+                for chunk in frames.chunks_of(message, header, checksums):
+                    decoder.feed(chunk)
 
     def _judge(self, error: grpc.aio.AioRpcError) -> Missing | None:
         """Return why to give up after a failed attempt, None to try again."""
@@ -211,11 +223,8 @@ class Fetch:
 
 
 async def _read(call: Any, timeout_s: float) -> Any:
-    """Return the next frame, or ``grpc.aio.EOF``."""
-    frame = await asyncio.wait_for(call.read(), timeout_s)
-    if frame is None:  # gRPC's way to say that the bytes could not be parsed
-        raise WireError("the peer sent bytes that are no frame")
-    return frame
+    """Return the next message as bytes, or ``grpc.aio.EOF``."""
+    return await asyncio.wait_for(call.read(), timeout_s)
 
 
 def _detail(error: grpc.aio.AioRpcError) -> str:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from ..codecs import MAX_DIMENSIONS, Chunk
+from ..codecs import CHUNK_BYTES, MAX_DIMENSIONS, Chunk, EncodedModel
 from ..errors import WireError
 from ..models import TensorSpec
 from . import peer_pb2 as pb
 from .links import WIRE_VERSION, Membership, ModelId, PeerInfo, TlsFiles
 from .tokens import fingerprint, make_nonce, make_token
-from .training import Absent, NotReady, Ready
+from .training import Absent, NotReady
 
 __all__ = [
     "CHANNEL_OPTIONS",
+    "MIN_CHUNK_BYTES",
     "absent_frame",
     "challenge_frame",
-    "chunk_frame",
+    "chunks_of",
     "fetch_request",
-    "from_chunk",
     "from_description",
     "from_id",
     "from_state",
     "from_tensors",
     "header_frame",
     "not_ready_frame",
-    "publish_chunk",
+    "publish_checksums",
     "publish_header",
     "to_description",
 ]
@@ -33,9 +33,13 @@ __all__ = [
 MAX_MESSAGE_BYTES = 16 << 20
 """A chunk is far smaller; the header of a model with 100,000 tensors still fits."""
 MAX_TENSORS = 1 << 17
+MIN_CHUNK_BYTES = 1 << 10
+AHEAD_BYTES = 8 << 20
+"""How much of a stream may be under way, unread: senders need not wait for each reading."""
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.http2.lookahead_bytes", AHEAD_BYTES),
 )
 
 
@@ -57,18 +61,9 @@ def from_tensors(header: pb.Header) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(t.name, tuple(t.shape), t.dtype) for t in header.tensors)
 
 
-def _header(tensors: Iterable[TensorSpec], nbytes: int) -> pb.Header:
+def _header(tensors: Iterable[TensorSpec], nbytes: int, chunk_bytes: int) -> pb.Header:
     specs = (pb.Tensor(name=t.name, dtype=t.dtype, shape=t.shape) for t in tensors)
-    return pb.Header(nbytes=nbytes, tensors=specs)
-
-
-def _chunk(chunk: Chunk) -> pb.Chunk:
-    return pb.Chunk(data=chunk.data, crc32=chunk.crc32)
-
-
-def from_chunk(chunk: pb.Chunk) -> Chunk:
-    """Return the chunk, unchecked."""
-    return Chunk(chunk.data, chunk.crc32)
+    return pb.Header(nbytes=nbytes, tensors=specs, chunk_bytes=chunk_bytes)
 
 
 # ----- fetch
@@ -125,18 +120,21 @@ def absent_frame(answer: Absent) -> pb.FetchFrame:
     return pb.FetchFrame(absent=pb.Absent(kind=answer.kind, reason=answer.reason))
 
 
-def header_frame(answer: Ready) -> pb.FetchFrame:
+def header_frame(model: EncodedModel, state: NotReady) -> pb.FetchFrame:
     """Return the frame that opens a model."""
-    return pb.FetchFrame(
-        header=_header(answer.model.tensors, answer.model.nbytes),
-        known_missing=answer.state.known_missing,
-        state=_state(answer.state),
-    )
+    header = _header(model.tensors, model.nbytes, model.chunk_bytes)
+    header.crc32.extend(model.checksums)
+    return pb.FetchFrame(header=header, known_missing=state.known_missing, state=_state(state))
 
 
-def chunk_frame(chunk: Chunk) -> pb.FetchFrame:
-    """Return the frame of a chunk."""
-    return pb.FetchFrame(chunk=_chunk(chunk))
+def chunks_of(message: bytes, header: pb.Header, checksums: Iterator[int]) -> Iterator[Chunk]:
+    """Yield the chunks in a message of bytes; raises ``WireError`` if there are no more of them."""
+    whole, step = memoryview(message), max(header.chunk_bytes, MIN_CHUNK_BYTES)
+    for start in range(0, len(whole), step):
+        checksum = next(checksums, None)
+        if checksum is None:
+            raise WireError(f"there are more chunks than the {len(header.crc32)} of the header")
+        yield Chunk(message if len(whole) <= step else whole[start : start + step], checksum)
 
 
 # ----- publish
@@ -155,15 +153,15 @@ def publish_header(
         training=membership.training,
         id=_id(id),
         readers=sorted(readers),
-        header=_header(tensors, nbytes),
+        header=_header(tensors, nbytes, CHUNK_BYTES),
         keep=keep,
     )
     return pb.PublishFrame(header=header)
 
 
-def publish_chunk(chunk: Chunk) -> pb.PublishFrame:
-    """Return the frame of a chunk that is published."""
-    return pb.PublishFrame(chunk=_chunk(chunk))
+def publish_checksums(crc32: Iterable[int]) -> pb.PublishFrame:
+    """Return the frame that ends a publication: the CRC-32 of each chunk."""
+    return pb.PublishFrame(checksums=pb.Checksums(crc32=crc32))
 
 
 # ----- describe

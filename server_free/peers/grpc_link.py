@@ -21,7 +21,7 @@ from .links import Membership, Missing, ModelId, Patience, PeerInfo
 from .loops import LoopThread
 from .mailbox import Unregistered
 from .own_peer import CLOSE_S, OwnPeer
-from .peer_pb2_grpc import PeerStub
+from .raw import raw_fetch
 from .tls import channel_credentials
 from .training import NotReady
 from .waiting import Wait
@@ -294,7 +294,7 @@ class GrpcLink(BaseLink):
 
     async def _fetch_one(self, wait: Wait) -> Model | Missing:
         fetch = Fetch(
-            PeerStub(self._channel(wait.address)),
+            raw_fetch(self._channel(wait.address)),
             self.membership,
             wait,
             self._max_bytes,

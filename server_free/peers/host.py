@@ -24,7 +24,7 @@ from .loops import LoopThread
 from .mailbox import DEFAULT_MAX_BYTES
 from .metrics import PeerMetrics, parse_metrics_address
 from .network_service import NetworkService
-from .peer_pb2_grpc import add_LocalPeerServicer_to_server, add_PeerServicer_to_server
+from .raw import serve_local_peer, serve_peer
 from .store import Store
 from .tls import server_credentials
 
@@ -169,7 +169,7 @@ class PeerHost(BaseHost):
         server = grpc.aio.server(
             options=tuple(options.items()), maximum_concurrent_rpcs=MAX_REQUESTS
         )
-        add_PeerServicer_to_server(service, server)
+        serve_peer(service, server)
         await _add_health(server)
         port = _bind(server, str(self._listen), "listen", self._tls)
         self._servers.append(server)
@@ -186,10 +186,8 @@ class PeerHost(BaseHost):
             self.local_address = str(HostPort(parse_host_port(address, "local").host, port))
         # The own client reads here too, in plain text, without a certificate: nobody else enters.
         reading = NetworkService(self.mailbox, bind_requester=False, observers=self._observers)
-        add_PeerServicer_to_server(reading, server)
-        add_LocalPeerServicer_to_server(
-            LocalService(self.mailbox, self.info, self._observers), server
-        )
+        serve_peer(reading, server)
+        serve_local_peer(LocalService(self.mailbox, self.info, self._observers), server)
         await server.start()
 
     def _local_target(self) -> str:

@@ -17,6 +17,7 @@ from .events import Observer
 from .links import KEY_BYTES, ModelId, PeerInfo
 from .mailbox import Attachment, Mailbox, Unregistered
 from .peer_pb2_grpc import LocalPeerServicer
+from .raw import parse
 
 __all__ = ["LocalService"]
 
@@ -132,18 +133,16 @@ class LocalService(LocalPeerServicer):
 
     @_answering
     async def Publish(
-        self, requests: AsyncIterator[pb.PublishFrame], context: grpc.aio.ServicerContext
+        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext
     ) -> pb.PublishReply:
         """Take a model whole, then put it into the mailbox."""
-        first = await anext(aiter(requests), None)
-        if first is None:
-            raise WireError("the stream ended before the header")
-        header = first.header
+        messages = aiter(requests)
+        header = (await _frame(messages)).header
         id, tensors = frames.from_id(header.id), frames.from_tensors(header.header)
         nbytes = header.header.nbytes
         check_specs(tensors, nbytes, self._mailbox.max_bytes)
         with self._mailbox.room(header.training, nbytes):
-            chunks = await _receive(requests, nbytes)
+            chunks = await _receive(messages, nbytes, header.header.chunk_bytes)
         model = EncodedModel(tensors, nbytes, chunks)
         await self._put(header, id, model)
         for observer in self._observers:
@@ -171,15 +170,27 @@ class LocalService(LocalPeerServicer):
         return pb.ReportMissingReply()
 
 
-async def _receive(requests: AsyncIterator[pb.PublishFrame], nbytes: int) -> tuple[Chunk, ...]:
-    """Return the chunks as they come; readers check each one's CRC-32 when they get it."""
-    chunks, received = [], 0
-    async for frame in requests:
-        chunk = frames.from_chunk(frame.chunk)
-        received += len(chunk.data)
-        if received > nbytes:
-            break
-        chunks.append(chunk)
-    if received != nbytes:
-        raise WireError(f"{received} bytes came of a model whose header states {nbytes}")
-    return tuple(chunks)
+async def _receive(
+    messages: AsyncIterator[bytes], nbytes: int, chunk_bytes: int
+) -> tuple[Chunk, ...]:
+    """Return the chunks; readers check each one's CRC-32 when they get it."""
+    pieces = []
+    for start in range(0, nbytes, max(chunk_bytes, frames.MIN_CHUNK_BYTES)):
+        pieces.append(await _next(messages))
+        if len(pieces[-1]) != min(chunk_bytes, nbytes - start):
+            raise WireError(f"a chunk has {len(pieces[-1])} bytes, the header says {chunk_bytes}")
+    checksums = (await _frame(messages)).checksums.crc32
+    if len(checksums) != len(pieces):
+        raise WireError(f"{len(pieces)} chunks came with {len(checksums)} checksums")
+    return tuple(map(Chunk, pieces, checksums))
+
+
+async def _frame(messages: AsyncIterator[bytes]) -> pb.PublishFrame:
+    return parse(pb.PublishFrame, await _next(messages))
+
+
+async def _next(messages: AsyncIterator[bytes]) -> bytes:
+    message = await anext(messages, None)
+    if message is None:
+        raise WireError("the stream ended before the model was whole")
+    return message

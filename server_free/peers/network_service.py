@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from ..codecs import Chunk, joined
 from ..orders import plugin_version
 from . import frames
 from . import peer_pb2 as pb
@@ -16,6 +17,7 @@ from .certificates import covers
 from .events import Observer, watched
 from .links import WIRE_VERSION, ModelId
 from .mailbox import Mailbox
+from .pace import Pace
 from .peer_pb2_grpc import PeerServicer
 from .tokens import Challenge, fingerprint, token_is_good
 from .training import Absent, NotReady, Ready
@@ -116,11 +118,20 @@ class _Fetch:
         if isinstance(answer, Absent):
             await self._write(frames.absent_frame(answer))
             return
-        await self._write(frames.header_frame(answer))
-        for chunk in answer.model.encoded().chunks:
-            await self._write(frames.chunk_frame(chunk))
+        encoded = answer.model.encoded()
+        await self._write(frames.header_frame(encoded, answer.state))
+        await self._send(encoded.chunks)
         request = self._request
         self._mailbox.delivered(request.training, self._id, request.requester)
+
+    async def _send(self, chunks: Sequence[Chunk]) -> None:
+        """Write the chunks, as many in a message as the line takes well."""
+        clock, pace, start = asyncio.get_running_loop().time, Pace(), 0
+        while start < len(chunks):
+            data = joined(chunks, start, start + pace.chunks)
+            start, began = start + pace.chunks, clock()
+            await self._write(data)
+            pace.took(clock() - began)
 
     async def _write(self, frame: Any) -> None:
         """Write one frame; who reads nothing is not waited for without end."""

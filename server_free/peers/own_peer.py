@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from itertools import chain
 from typing import Any, NoReturn, TypeVar
 
 import grpc
 
-from ..codecs import stream
+from ..codecs import Chunk, stream
 from ..errors import MailboxFull, PeerError, PeerUnreachable
 from ..models import Model
 from . import frames
@@ -19,6 +18,7 @@ from . import peer_pb2 as pb
 from .links import Membership, ModelId, PeerInfo
 from .mailbox import Unregistered
 from .peer_pb2_grpc import LocalPeerStub
+from .raw import raw_publish
 
 __all__ = ["OwnPeer"]
 
@@ -43,6 +43,7 @@ class OwnPeer:
 
     def __init__(self, channel: Any, local: str, timeout_s: float) -> None:
         self._stub = LocalPeerStub(channel)
+        self._publish = raw_publish(channel)
         self._local, self._timeout_s = local, timeout_s
         self._stream: Any = None
         self._attachment: int | None = None
@@ -99,9 +100,8 @@ class OwnPeer:
         """Stream a model into its mailbox; returns its size in bytes."""
         tensors, nbytes, chunks = stream(model)
         opening = frames.publish_header(membership, id, tensors, nbytes, readers, keep)
-        parts = chain([opening], map(frames.publish_chunk, chunks))
         timeout_s = self._timeout_s + nbytes / SLOWEST_BYTES_PER_S
-        await self._answer(self._stub.Publish(parts, timeout=timeout_s))
+        await self._answer(self._publish(_messages(opening, chunks), timeout=timeout_s))
         return nbytes
 
     async def wait(self, waiting: bool) -> None:
@@ -172,3 +172,15 @@ class OwnPeer:
             "HOST:PORT --insecure (or with certificates), or together with the SuperNode by: "
             "flwr-gossip supernode"
         )
+
+
+def _messages(
+    opening: pb.PublishFrame, chunks: Iterable[Chunk]
+) -> Iterator[pb.PublishFrame | bytes]:
+    """Yield what a publication consists of; the checksums come last."""
+    yield opening
+    checksums = []
+    for chunk in chunks:
+        checksums.append(chunk.crc32)
+        yield bytes(chunk.data)
+    yield frames.publish_checksums(checksums)

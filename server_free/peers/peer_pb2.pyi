@@ -26,20 +26,16 @@ class Tensor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Header(_message.Message):
-    __slots__ = ("nbytes", "tensors")
+    __slots__ = ("nbytes", "tensors", "chunk_bytes", "crc32")
     NBYTES_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CRC32_FIELD_NUMBER: _ClassVar[int]
     nbytes: int
     tensors: _containers.RepeatedCompositeFieldContainer[Tensor]
-    def __init__(self, nbytes: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ...) -> None: ...
-
-class Chunk(_message.Message):
-    __slots__ = ("data", "crc32")
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    CRC32_FIELD_NUMBER: _ClassVar[int]
-    data: bytes
-    crc32: int
-    def __init__(self, data: _Optional[bytes] = ..., crc32: _Optional[int] = ...) -> None: ...
+    chunk_bytes: int
+    crc32: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, nbytes: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., chunk_bytes: _Optional[int] = ..., crc32: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
     __slots__ = ("protocol", "training", "id", "requester", "segment", "silence_s", "run", "nonce", "token", "challenge")
@@ -86,7 +82,7 @@ class Absent(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class FetchFrame(_message.Message):
-    __slots__ = ("not_ready", "absent", "header", "chunk", "challenge", "known_missing", "state")
+    __slots__ = ("not_ready", "absent", "header", "challenge", "known_missing", "state")
     class KnownMissingEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -97,18 +93,16 @@ class FetchFrame(_message.Message):
     NOT_READY_FIELD_NUMBER: _ClassVar[int]
     ABSENT_FIELD_NUMBER: _ClassVar[int]
     HEADER_FIELD_NUMBER: _ClassVar[int]
-    CHUNK_FIELD_NUMBER: _ClassVar[int]
     CHALLENGE_FIELD_NUMBER: _ClassVar[int]
     KNOWN_MISSING_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     not_ready: State
     absent: Absent
     header: Header
-    chunk: Chunk
     challenge: bytes
     known_missing: _containers.ScalarMap[int, str]
     state: State
-    def __init__(self, not_ready: _Optional[_Union[State, _Mapping]] = ..., absent: _Optional[_Union[Absent, _Mapping]] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., challenge: _Optional[bytes] = ..., known_missing: _Optional[_Mapping[int, str]] = ..., state: _Optional[_Union[State, _Mapping]] = ...) -> None: ...
+    def __init__(self, not_ready: _Optional[_Union[State, _Mapping]] = ..., absent: _Optional[_Union[Absent, _Mapping]] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., challenge: _Optional[bytes] = ..., known_missing: _Optional[_Mapping[int, str]] = ..., state: _Optional[_Union[State, _Mapping]] = ...) -> None: ...
 
 class DescribeRequest(_message.Message):
     __slots__ = ()
@@ -223,13 +217,19 @@ class PublishHeader(_message.Message):
     keep: bool
     def __init__(self, training: _Optional[str] = ..., id: _Optional[_Union[ModelId, _Mapping]] = ..., readers: _Optional[_Iterable[int]] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., keep: bool = ...) -> None: ...
 
+class Checksums(_message.Message):
+    __slots__ = ("crc32",)
+    CRC32_FIELD_NUMBER: _ClassVar[int]
+    crc32: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, crc32: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class PublishFrame(_message.Message):
-    __slots__ = ("header", "chunk")
+    __slots__ = ("header", "checksums")
     HEADER_FIELD_NUMBER: _ClassVar[int]
-    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUMS_FIELD_NUMBER: _ClassVar[int]
     header: PublishHeader
-    chunk: Chunk
-    def __init__(self, header: _Optional[_Union[PublishHeader, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ...) -> None: ...
+    checksums: Checksums
+    def __init__(self, header: _Optional[_Union[PublishHeader, _Mapping]] = ..., checksums: _Optional[_Union[Checksums, _Mapping]] = ...) -> None: ...
 
 class PublishReply(_message.Message):
     __slots__ = ()

@@ -45,7 +45,7 @@ class PeerServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Fetch(self, request, context):
-        """Sends not_ready as a sign of life until the model is there, then its header and chunks.
+        """Sends not_ready as a sign of life until the model is there, then its header and its bytes.
         A request with an old challenge, or with none, is answered by the new one alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -21,6 +21,7 @@ from flwr_gossip.server_free.peers import peer_pb2 as pb
 from flwr_gossip.server_free.peers.host import PeerHost
 from flwr_gossip.server_free.peers.links import Membership, ModelId, Patience, connect
 from flwr_gossip.server_free.peers.peer_pb2_grpc import PeerStub
+from flwr_gossip.server_free.peers.raw import parse, raw_fetch
 
 KEY = b"k" * 32
 FIRST = ModelId(1, 0, 0)
@@ -76,11 +77,11 @@ def test_who_reads_nothing_is_cut_off(
     host.open("t", KEY)
     host.mailbox.put("t", FIRST, encode({"w": np.zeros(10_000_000, np.float32)}))
     with grpc.insecure_channel(host.address, options=frames.CHANNEL_OPTIONS) as channel:
-        stub = PeerStub(channel)
-        [told] = stub.Fetch(frames.fetch_request(member(host), FIRST, 1), timeout=5)
-        request = frames.fetch_request(member(host), FIRST, 1, told.challenge)
-        call = stub.Fetch(request)
-        assert next(call).WhichOneof("frame") == "header"
+        fetch = raw_fetch(channel)
+        [told] = fetch(frames.fetch_request(member(host), FIRST, 1), timeout=5)
+        challenge = parse(pb.FetchFrame, told).challenge
+        call = fetch(frames.fetch_request(member(host), FIRST, 1, challenge))
+        assert parse(pb.FetchFrame, next(call)).WhichOneof("frame") == "header"
         # Others are served meanwhile.
         with connect(host.local_address, member(host)) as link:
             [whole] = link.fetch([FIRST], Patience(5, 5, 5))
