@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, grad_and_value, vmap
+from torch.nn.parameter import is_lazy
 
 from ..errors import ModelError
 from .layout import Layout
@@ -37,6 +40,7 @@ class BatchedModel:
     """
 
     def __init__(self, model: nn.Module, loss: Loss, device: torch.device) -> None:
+        _check_kinds(model, loss)
         self.model = copy.deepcopy(model).to(device)
         self.loss = loss
         self.layout = Layout.of(self.model)
@@ -70,7 +74,7 @@ class BatchedModel:
         before = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         states = _random_states(inputs)
         try:
-            with torch.no_grad():
+            with torch.enable_grad():
                 value = self._tried(inputs, targets)
             drew = any(not a.equal(b) for a, b in zip(states, _random_states(inputs), strict=True))
         finally:
@@ -90,14 +94,26 @@ class BatchedModel:
         _check_loss(value)
         self._check_batching(inputs, targets)
 
-    def _tried(self, inputs: Tensor, targets: Tensor) -> Any:
+    @torch.no_grad()
+    def check_batches(
+        self, nodes: Sequence[int] | NDArray[np.int64], inputs: Tensor, targets: Tensor
+    ) -> None:
+        """Raise ``ModelError`` for the first node on whose samples model or loss fail.
+
+        ``inputs`` and ``targets`` are (c, batch, ...), those of the c nodes.
+        """
+        for node, own_inputs, own_targets in zip(nodes, inputs, targets, strict=True):
+            self._tried(own_inputs, own_targets, f"node {node}: ")
+
+    def _tried(self, inputs: Tensor, targets: Tensor, whose: str = "") -> Any:
         try:
             return self.loss(self.model(inputs), targets)
         except Exception as error:
+            values = "" if targets.is_floating_point() else f", {targets.min()}..{targets.max()}"
             raise ModelError(
-                f"the model and the loss fail on inputs of shape {tuple(inputs.shape)} "
-                f"({inputs.dtype}) with targets of {tuple(targets.shape)} ({targets.dtype}): "
-                f"{type(error).__name__}: {error}"
+                f"{whose}the model and the loss fail on inputs of shape {tuple(inputs.shape)} "
+                f"({inputs.dtype}) with targets of {tuple(targets.shape)} ({targets.dtype}"
+                f"{values}): {type(error).__name__}: {error}"
             ) from error
 
     def _check_batching(self, inputs: Tensor, targets: Tensor) -> None:
@@ -147,10 +163,31 @@ def _restore(states: list[Tensor], inputs: Tensor) -> None:
         torch.cuda.set_rng_state(states[1], inputs.device)
 
 
+def _check_kinds(model: object, loss: object) -> None:
+    """Raise ``ModelError`` for what is no module with values, or no loss."""
+    for name, value, example in (("model", model, "Net()"), ("loss", loss, "cross_entropy")):
+        if isinstance(value, type) or not callable(value):
+            found = f"the class {value.__name__}" if isinstance(value, type) else repr(value)
+            raise ModelError(f"{name} is {found}, allowed is an instance or function: {example}.")
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"model is {model!r}, allowed is a torch.nn.Module.")
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter) or parameter.is_meta:
+            raise ModelError(
+                f"parameter {name!r} has no values yet: call a lazy model once on a batch, and "
+                "make a model of the device 'meta' on a real one."
+            )
+
+
 def _check_loss(value: Any) -> None:
     if not isinstance(value, Tensor) or value.ndim != 0 or not value.is_floating_point():
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ModelError(
             f"the loss of a batch is {found}, allowed is one float tensor without dimensions: the "
             'mean over the batch, as torch.nn.functional.cross_entropy (reduction="mean") gives.'
+        )
+    if not value.requires_grad:
+        raise ModelError(
+            "the loss does not depend on the trained parameters by autograd, so nothing would be "
+            "learned: look for detach(), item(), numpy() or no_grad() in the model and the loss."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import PlanError
+from ..errors import ModelError, PlanError, one_line
 from .batched import BatchedModel
 
 __all__ = ["Evaluator", "Metric", "accuracy", "consensus_distance"]
@@ -40,6 +40,31 @@ class Evaluator:
     inputs: Tensor
     targets: Tensor
     metrics: Mapping[str, Metric]
+
+    def check(self) -> None:
+        """Raise ``ModelError`` unless all metrics of the first model are numbers.
+
+        Asked before the training, so that nobody learns of it after a tenth of it.
+        """
+        shape, dtype = tuple(self.targets.shape), self.targets.dtype
+        try:
+            views = self.model.layout.views(self.model.start[None])
+            outputs = self.model.outputs(views, self.inputs[:2])[0]
+        except Exception as error:
+            raise ModelError(
+                f"the model fails on test_data with inputs of shape {tuple(self.inputs.shape)} "
+                f"({self.inputs.dtype}): {one_line(error)}"
+            ) from error
+        for name, metric in self.metrics.items():
+            alone = replace(self, metrics={name: metric})
+            try:
+                alone.slots(self.model.start[None])
+            except Exception as error:
+                raise ModelError(
+                    f"metrics: {name!r} gives no number on test_data with targets of shape "
+                    f"{shape} ({dtype}) and outputs of {tuple(outputs.shape)} for 2 samples: "
+                    f"{one_line(error)}"
+                ) from error
 
     def slots(self, z: Tensor) -> dict[str, Floats]:
         """Return each metric of the slots' models, (k, width), as (k,) float64."""
@@ -87,6 +112,11 @@ def default_metrics(loss: Metric, targets: Tensor) -> dict[str, Metric]:
 
 def checked_metrics(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
     """Return the metrics; ``PlanError`` unless they are functions with a name each."""
+    if not isinstance(metrics, Mapping):
+        raise PlanError(
+            f"metrics is {type(metrics).__name__}, allowed is name -> function, as in "
+            "{'accuracy': accuracy}."
+        )
     for name, metric in metrics.items():
         if not isinstance(name, str) or not callable(metric):
             raise PlanError(

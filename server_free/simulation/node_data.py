@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import PlanError
 
-__all__ = ["ArrayOrTensor", "NodeData", "as_tensor"]
+__all__ = ["ArrayOrTensor", "NodeData", "as_tensor", "checked_pair"]
 
 Ints = NDArray[np.int64]
 ArrayOrTensor = Tensor | NDArray[Any]
@@ -59,9 +59,14 @@ class NodeData:
     @staticmethod
     def from_pairs(pairs: Sequence[tuple[ArrayOrTensor, ArrayOrTensor]]) -> NodeData:
         """Return the data of nodes that each bring (inputs, targets), tensors or numpy arrays."""
-        if len(pairs) == 0:
+        if isinstance(pairs, Mapping | str) or not isinstance(pairs, Iterable):
+            raise PlanError(
+                f"data is {type(pairs).__name__}, allowed is NodeData, or one pair "
+                "(inputs, targets) for each node in a list."
+            )
+        tensors = [checked_pair(f"the data of node {n}", pair) for n, pair in enumerate(pairs)]
+        if not tensors:
             raise PlanError("the data are of 0 nodes, allowed is one (inputs, targets) or more.")
-        tensors = [_checked_pair(node, pair) for node, pair in enumerate(pairs)]
         for node, (inputs, targets) in enumerate(tensors):
             _check_alike(node, inputs, tensors[0][0], "inputs")
             _check_alike(node, targets, tensors[0][1], "targets")
@@ -119,6 +124,24 @@ class NodeData:
         )
         return inputs, targets
 
+    def extremes(self) -> tuple[list[int], Tensor, Tensor]:
+        """Return nodes that have the least and the greatest of whole targets, and these samples.
+
+        The samples are (c, 2, ...), each twice, of c = 2 nodes; c = 0 where targets are floats.
+        """
+        chosen: list[int] = []
+        if not self.targets.is_floating_point() and self.targets.numel():
+            used = np.zeros(len(self.targets), dtype=bool)
+            used[self.indices] = True
+            known = torch.from_numpy(np.flatnonzero(used)).to(self.targets.device)
+            values = self.targets[known]
+            width = values[0].numel()
+            chosen = [int(known[int(at) // width]) for at in (values.argmin(), values.argmax())]
+        places = [int(np.argmax(self.indices == sample)) for sample in chosen]
+        nodes = (np.searchsorted(self.starts, places, side="right") - 1).tolist()
+        twice = torch.tensor(chosen, dtype=torch.int64).repeat(2, 1).T
+        return nodes, self.inputs[twice], self.targets[twice]
+
     def placed(self, device: torch.device, dtype: torch.dtype) -> NodeData:
         """Return the data on a device: floats in the model's dtype, whole targets as int64."""
         inputs = _cast(self.inputs, device, dtype)
@@ -130,7 +153,13 @@ def as_tensor(values: ArrayOrTensor) -> Tensor:
     """Return a tensor over the same memory where that is possible."""
     if isinstance(values, Tensor):
         return values.detach()
-    return torch.from_numpy(np.array(values, order="C", copy=None))
+    try:
+        return torch.from_numpy(np.array(values, order="C", copy=None))
+    except (TypeError, ValueError) as error:
+        raise PlanError(
+            f"{type(values).__name__} cannot be made a tensor; allowed are tensors and numpy "
+            f"arrays of numbers, all samples of one shape: {error}"
+        ) from error
 
 
 def _cast(
@@ -140,21 +169,25 @@ def _cast(
     return values.to(device=device, dtype=kind).contiguous()
 
 
-def _checked_pair(node: int, pair: tuple[ArrayOrTensor, ArrayOrTensor]) -> tuple[Tensor, Tensor]:
-    if not isinstance(pair, Sequence) or len(pair) != 2:
+def checked_pair(what: str, pair: tuple[ArrayOrTensor, ArrayOrTensor]) -> tuple[Tensor, Tensor]:
+    """Return inputs and targets as tensors; ``PlanError`` says what ``what`` must be."""
+    if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
         raise PlanError(
-            f"the data of node {node} are {type(pair).__name__}, allowed is a pair "
-            "(inputs, targets) of tensors or numpy arrays."
+            f"{what} are {type(pair).__name__}, allowed is a pair (inputs, targets) of tensors or "
+            "numpy arrays."
         )
     inputs, targets = as_tensor(pair[0]), as_tensor(pair[1])
-    _check_samples(f"the data of node {node}", inputs, targets)
+    _check_samples(what, inputs, targets)
     return inputs, targets
 
 
 def _check_samples(what: str, inputs: Tensor, targets: Tensor) -> None:
     shapes = f"inputs of shape {tuple(inputs.shape)} and targets of {tuple(targets.shape)}"
     if inputs.ndim < 1 or targets.ndim < 1 or len(inputs) != len(targets):
-        raise PlanError(f"{what} have {shapes}, allowed are as many targets as inputs.")
+        raise PlanError(
+            f"{what} have {shapes}, allowed are as many targets as inputs, samples along the "
+            "first axis."
+        )
     if len(inputs) == 0:
         raise PlanError(f"{what} have {shapes}, allowed is 1 sample or more.")
 

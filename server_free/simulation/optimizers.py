@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ..errors import PlanError
 
-__all__ = ["SGD", "LearningRate", "Momenta", "NodeMomenta", "SlotMomenta"]
+__all__ = ["SGD", "LearningRate", "Momenta", "NodeMomenta", "SlotMomenta", "check_number"]
 
 Ints = NDArray[np.int64]
 Views = tuple[Tensor, ...]
@@ -42,16 +43,16 @@ class SGD:
 
     def __post_init__(self) -> None:
         if not callable(self.learning_rate):
-            _check_number("learning_rate", self.learning_rate)
-        _check_number("momentum", self.momentum, below=1.0)
-        _check_number("weight_decay", self.weight_decay)
+            check_number("learning_rate", self.learning_rate)
+        check_number("momentum", self.momentum, below=1.0)
+        check_number("weight_decay", self.weight_decay)
 
     def rate(self, round: int) -> float:
         """Return the learning rate of a round."""
         if not callable(self.learning_rate):
             return float(self.learning_rate)
         rate = self.learning_rate(round)
-        _check_number(f"learning_rate({round})", rate)
+        check_number(f"learning_rate({round})", rate)
         return float(rate)
 
     def step(self, views: Views, gradients: Views, buffers: Views | None, rate: float) -> None:
@@ -131,8 +132,8 @@ def store_rows(matrix: Tensor, places: Ints, rows: Tensor) -> None:
         matrix[torch.from_numpy(places).to(matrix.device)] = rows
 
 
-def _check_number(name: str, value: object, below: float = math.inf) -> None:
-    fits = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool)
-    if not fits or not 0 <= float(value) < below:  # type: ignore[arg-type]
+def check_number(name: str, value: object, below: float = math.inf) -> None:
+    """Raise ``PlanError`` unless the value is a finite number from 0, and below a limit."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < below:
         most = "a finite number from 0" if below == math.inf else f"a number from 0, below {below}"
         raise PlanError(f"{name} is {value!r}, allowed is {most}.")

@@ -23,7 +23,7 @@ from ..topologies import from_spec
 from .batched import Loss
 from .evaluation import Metric
 from .history import SimulationResult
-from .node_data import NodeData, as_tensor
+from .node_data import NodeData, as_tensor, checked_pair
 from .vectorized import Pair, simulate
 
 __all__ = ["SearchOutcome", "SimulatedTrial", "simulate_search"]
@@ -116,6 +116,7 @@ def simulate_search(
     """
     node_data = data if isinstance(data, NodeData) else NodeData.from_pairs(data)
     search = _search(strategy, node_data.num_nodes)
+    checked_pair("validation_data", validation_data)
     if num_rounds < 1 or not learning_rates:
         raise PlanError(
             f"num_rounds is {num_rounds} and there are {len(learning_rates)} learning_rates, "

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..counts import check_count
+from ..errors import PlanError
 from ..plans import VACANT, Plan
 from ..schedules import check_seed
 from .batched import BatchedModel
@@ -28,6 +29,7 @@ from .usage import Usage, clocked
 __all__ = ["Settings", "Trainer"]
 
 Ints = NDArray[np.int64]
+Views = tuple[Tensor, ...]
 
 _CACHE_BYTES = 1 << 25
 _UNIT = 16
@@ -53,6 +55,10 @@ class Settings:
         for name, least in counts.items():
             object.__setattr__(self, name, check_count(name, getattr(self, name), least))
         object.__setattr__(self, "seed", check_seed(self.seed))
+        if not isinstance(self.momentum_travels, bool):
+            raise PlanError(
+                f"momentum_travels is {self.momentum_travels!r}, allowed are True and False."
+            )
 
     def evaluates(self, round: int) -> bool:
         """Return whether the mixed models are evaluated after this round."""
@@ -79,6 +85,7 @@ class Trainer:
         self._z = model.start.repeat(plan.num_slots, 1)  # all slots start from x0
         self._h = self._z.clone()
         self.slot_metrics: dict[str, NDArray[np.float64]] = {}  # of the latest evaluation
+        self._most_samples = int(np.diff(data.starts).max())
         self._samples = 0
         self._round = 0
         self._is_mixed = True
@@ -161,7 +168,7 @@ class Trainer:
         losses = []
         for positions in drawn:
             inputs, targets = self.data.batch(nodes, positions)
-            gradients, values = self.model.gradients(views, inputs, targets)
+            gradients, values = self._gradients(nodes, views, inputs, targets)
             self.optimizer.step(views, gradients, velocities, rate)
             losses.append(values.detach().double())
         store_rows(z, slots, rows)
@@ -169,11 +176,21 @@ class Trainer:
             self._momenta.keep(slots, nodes, buffers)
         return torch.stack(losses).mean(dim=0)
 
+    def _gradients(
+        self, nodes: Ints, views: Views, inputs: Tensor, targets: Tensor
+    ) -> tuple[Views, Tensor]:
+        try:
+            return self.model.gradients(views, inputs, targets)
+        except Exception as error:
+            if not isinstance(error, torch.cuda.OutOfMemoryError):
+                self.model.check_batches(nodes, inputs, targets)  # names the node
+            raise
+
     def _chunks(self, nodes: Ints, round: int) -> Iterator[tuple[Ints, Ints]]:
         """Yield slots that have a holder, and their samples, batches of one size at a time."""
         held = np.flatnonzero(nodes != VACANT)
         sizes = self.data.sizes(nodes[held])
-        counts = np.minimum(sizes, self.settings.batch_size)
+        counts = np.minimum(sizes, min(self.settings.batch_size, self._most_samples))
         for count in map(int, np.unique(counts)):
             chosen = counts == count
             slots = held[chosen]

@@ -22,14 +22,14 @@ import torch
 from torch import nn
 
 from ..coding import Codec
-from ..errors import PlanError
+from ..errors import PlanError, one_line
 from ..plans import Plan
 from .batched import BatchedModel, Loss
 from .evaluation import Evaluator, Metric, checked_metrics, default_metrics
 from .history import SimulationResult
 from .networks import Network
-from .node_data import ArrayOrTensor, NodeData
-from .optimizers import SGD, LearningRate
+from .node_data import ArrayOrTensor, NodeData, checked_pair
+from .optimizers import SGD, LearningRate, check_number
 from .records import Record
 from .timeline import Timeline
 from .trainer import Settings, Trainer
@@ -172,10 +172,10 @@ def simulate(
     plan = _plan(strategy, node_data.num_nodes, num_rounds)
     evaluator = _evaluator(batched, test_data, metrics)
     batched.check(node_data.inputs[:2], node_data.targets[:2])
-    timeline = None
-    if network is not None:
-        size = batched.layout.num_bytes
-        timeline = Timeline(network, plan, size, timeout_s=peer_timeout, replan_every=replan_every)
+    batched.check_batches(*node_data.extremes())
+    if evaluator is not None:
+        evaluator.check()
+    timeline = _timeline(network, plan, batched.layout.num_bytes, peer_timeout, replan_every)
     training = Trainer(plan, batched, node_data, optimizer, settings, timeline)
     history: list[Record] = []
     diverged_at = None
@@ -206,9 +206,18 @@ def simulate(
 
 
 def _device(model: nn.Module, device: str | torch.device | None) -> torch.device:
-    if device is not None:
-        return torch.device(device)
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    if device is None:
+        parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+        return next((parameter.device for parameter in parameters), torch.device("cpu"))
+    try:
+        place = torch.device(device)
+        torch.zeros(1, device=place).item()
+    except Exception as error:  # torch raises what it likes, an AssertionError for one
+        raise PlanError(
+            f"device is {str(device)!r}, which cannot be used here; allowed are 'cpu', and 'cuda' "
+            f"where torch finds a GPU: {one_line(error)}"
+        ) from error
+    return place
 
 
 def _node_data(data: NodeData | Sequence[Pair]) -> NodeData:
@@ -216,17 +225,19 @@ def _node_data(data: NodeData | Sequence[Pair]) -> NodeData:
 
 
 def _plan(strategy: Planner | Plan, num_nodes: int, num_rounds: int) -> Plan:
+    plan: object = None
     if isinstance(strategy, Plan):
-        plan: object = replace(strategy, num_rounds=num_rounds)
-    elif callable(getattr(strategy, "plan", None)):
+        plan = replace(strategy, num_rounds=num_rounds)
+    elif callable(getattr(strategy, "plan", None)) and not isinstance(strategy, type):
+        _check_searches_not(strategy, num_nodes)
         _check_codec(strategy)
         plan = strategy.plan(num_nodes, num_rounds)
-    else:
-        plan = strategy
     if not isinstance(plan, Plan):
+        given: object = strategy
+        found = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
         raise PlanError(
-            f"strategy is {type(strategy).__name__}, allowed are Gossip, Teleportation, another "
-            "object whose plan(num_nodes, num_rounds) returns a Plan, or a Plan."
+            f"strategy is {found}, allowed are Gossip(...), Teleportation(...), another object "
+            "whose plan(num_nodes, num_rounds) returns a Plan, or a Plan."
         )
     if plan.num_nodes != num_nodes:
         raise PlanError(f"the plan is for {plan.num_nodes} nodes, but the data are of {num_nodes}.")
@@ -242,12 +253,47 @@ def _check_codec(strategy: Planner) -> None:
         )
 
 
+def _check_searches_not(strategy: Planner, num_nodes: int) -> None:
+    search = getattr(strategy, "search", None)
+    if callable(search) and search(num_nodes) is not None:
+        raise PlanError(
+            f"strategy is a {type(strategy).__name__} that searches for the number of active "
+            "nodes, which takes more than one training: call simulate_search(...) with it."
+        )
+
+
+def _timeline(
+    network: Network | None,
+    plan: Plan,
+    model_bytes: int,
+    peer_timeout: float,
+    replan_every: int | None,
+) -> Timeline | None:
+    check_number("peer_timeout", peer_timeout)
+    if network is None:
+        if replan_every is not None:
+            raise PlanError(
+                f"replan_every is {replan_every!r} without a network, in which all nodes are "
+                "online: give a network with an availability, or leave replan_every out."
+            )
+        return None
+    if not isinstance(network, Network):
+        raise PlanError(
+            f"network is {network!r}, allowed is a Network: Network.lan(), Network.home(), "
+            "read_network(path) or Network(...)."
+        )
+    return Timeline(network, plan, model_bytes, timeout_s=peer_timeout, replan_every=replan_every)
+
+
 def _evaluator(
     model: BatchedModel, test_data: Pair | None, metrics: Mapping[str, Metric] | None
 ) -> Evaluator | None:
     if test_data is None:
+        if metrics is not None:
+            raise PlanError("metrics are given without test_data to compute them on; give both.")
         return None
-    pair = NodeData.from_pairs([test_data]).placed(model.start.device, model.layout.dtype)
+    given = NodeData.from_pairs([checked_pair("test_data", test_data)])
+    pair = given.placed(model.start.device, model.layout.dtype)
     chosen = default_metrics(model.loss, pair.targets) if metrics is None else metrics
     return Evaluator(model, pair.inputs, pair.targets, checked_metrics(chosen))
 
