@@ -150,6 +150,12 @@ def simulate(
 
     Notes
     -----
+    On the CPU a run is reproducible bit for bit: the same arguments give the same history and
+    models again, in this process or another, with or without a network and whatever
+    ``chunk_nodes``, on one machine with the same number of threads and versions of torch and
+    numpy; other machines, thread counts and versions add up in another order. On CUDA that holds
+    for what is drawn, and for sums only as far as torch's kernels are deterministic.
+
     Where several programs share the cores, give each run one thread (``torch.set_num_threads(1)``):
     threads that wait for each other in every operation cost ten times the time there.
 
