@@ -38,6 +38,15 @@ class Dataset:
         """Length of an input."""
         return self.train[0].shape[1]
 
+    def without_validation(
+        self, share: float, seed: int
+    ) -> tuple[FloatArray, IntArray, tuple[FloatArray, IntArray]]:
+        """Return inputs and targets that are left to train on, and a pair for validation."""
+        x, y = self.train
+        order = np.random.default_rng(seed).permutation(len(y))
+        nodes, held_out = np.split(order, [int((1 - share) * len(y))])
+        return x[nodes], y[nodes], (x[held_out], y[held_out])
+
 
 @lru_cache(maxsize=2)
 def load(name: str, folder: Path | None = None, seed: int = 0) -> Dataset:

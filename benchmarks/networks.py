@@ -9,16 +9,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from learning_data import Dataset, by_dirichlet, load
-from sweeps import sweep
+from learning_data import by_dirichlet, load
+from sweeps import best_of_each, sweep
 
-__all__ = ["LEARNING_RATES", "Outcome", "Problem", "Training", "train", "tuned"]
+if TYPE_CHECKING:
+    from torch import nn
 
-LEARNING_RATES = (0.03, 0.1, 0.3, 1.0)
+__all__ = [
+    "BATCH",
+    "LEARNING_RATES",
+    "TOPOLOGIES",
+    "TUNING_SEED",
+    "VALIDATION",
+    "Outcome",
+    "Problem",
+    "Training",
+    "mlp",
+    "train",
+    "tuned",
+]
+
+LEARNING_RATES = (0.1, 0.3, 1.0, 3.0)
 ACTIVE = (4, 16)
-HIDDEN, BATCH = 128, 32
+TOPOLOGIES = ("ring", "exponential", "base-graph:1")
+HIDDEN, BATCH = 128, 16
 TUNING_SEED = 1000
 VALIDATION = 0.15
 
@@ -64,6 +80,15 @@ class Outcome:
     curve: tuple[tuple[int, float, float], ...] = ()
 
 
+def mlp(num_features: int, seed: int) -> nn.Module:
+    """Return the network that all methods train, as the seed initializes it."""
+    import torch
+
+    torch.manual_seed(seed)
+    first, last = torch.nn.Linear(num_features, HIDDEN), torch.nn.Linear(HIDDEN, 10)
+    return torch.nn.Sequential(first, torch.nn.ReLU(), last)
+
+
 def train(training: Training) -> Outcome:
     """Run one training in the vectorized simulator."""
     import torch
@@ -74,25 +99,23 @@ def train(training: Training) -> Outcome:
     torch.set_num_threads(1)
     problem = training.problem
     data = load(problem.data, Path(problem.data_dir) if problem.data_dir else None)
-    x, y, held_out = _without_validation(data)
+    x, y, held_out = data.without_validation(VALIDATION, TUNING_SEED)
     parts = by_dirichlet(y, problem.num_nodes, problem.alpha, training.seed)
     active = training.num_active or problem.num_nodes
-    torch.manual_seed(training.seed)
-    model = torch.nn.Sequential(
-        torch.nn.Linear(data.num_features, HIDDEN), torch.nn.ReLU(), torch.nn.Linear(HIDDEN, 10)
-    )
+    rounds = problem.updates // active
     result = simulate(
-        model,
+        mlp(data.num_features, training.seed),
         torch.nn.functional.cross_entropy,
         NodeData.from_partition(x, y, parts),
         Teleportation(active, problem.topology, seed=training.seed)
         if training.num_active
         else Gossip(problem.topology, seed=training.seed),
-        num_rounds=problem.updates // active,
+        num_rounds=rounds,
         learning_rate=training.learning_rate,
         batch_size=BATCH,
         seed=training.seed,
         test_data=data.test if training.on_test else held_out,
+        evaluate_every=None if training.on_test else rounds,
         progress=False,
     )
     if result.diverged_at is not None:
@@ -105,7 +128,9 @@ def train(training: Training) -> Outcome:
     return Outcome(last["served_accuracy"], last["test_accuracy_min"], last["test_accuracy"], curve)
 
 
-def tuned(problems: Iterable[Problem], num_seeds: int) -> list[tuple[Training, list[Outcome]]]:
+def tuned(
+    problems: Iterable[Problem], num_seeds: int, workers: int | None = None
+) -> list[tuple[Training, list[Outcome]]]:
     """Return each problem's methods with the tuned learning rate and k, and their test outcomes."""
     groups = [
         [
@@ -116,23 +141,12 @@ def tuned(problems: Iterable[Problem], num_seeds: int) -> list[tuple[Training, l
         for problem in problems
         for choices in ((0,), ACTIVE)
     ]
-    flat = [training for group in groups for training in group]
-    found = dict(zip(flat, sweep(train, flat, "tuning"), strict=True))
-    best = [max(group, key=lambda training: found[training].mean) for group in groups]
+    best = best_of_each(train, groups, lambda outcome: outcome.mean, workers)
     final = [
         replace(training, seed=seed, on_test=True) for training in best for seed in range(num_seeds)
     ]
-    outcomes = sweep(train, final, "testing")
+    outcomes = sweep(train, final, "testing", workers)
     return [
         (training, outcomes[place * num_seeds : (place + 1) * num_seeds])
         for place, training in enumerate(best)
     ]
-
-
-def _without_validation(data: Dataset):
-    """Return the training inputs and targets left to the nodes, and the validation pair."""
-    x, y = data.train
-    order = np.random.default_rng(TUNING_SEED).permutation(len(y))
-    cut = int((1 - VALIDATION) * len(y))
-    nodes, held_out = order[:cut], order[cut:]
-    return x[nodes], y[nodes], (x[held_out], y[held_out])
