@@ -45,6 +45,8 @@ reproduce: $(STAMP)
 	@$(BIN)/python benchmarks/reproduce_beyond_spectral_gap.py $(ARGS)
 	@$(BIN)/python benchmarks/reproduce_teleportation.py quadratics $(ARGS)
 	@$(BIN)/python benchmarks/reproduce_teleportation.py networks $(ARGS)
+	@$(BIN)/python benchmarks/reproduce_teleportation.py networks --data mnist5k $(ARGS)
+	@$(BIN)/python benchmarks/reproduce_teleportation.py clocks $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCENARIOS", "TOPOLOGIES", "Point", "Run", "Scenario", "Task", "train", "tuned"]
 
-LEARNING_RATES = (0.25, 0.5, 1.0, 2.0)
+LEARNING_RATES = (0.5, 1.0, 2.0)
 SLOW_SHARE, SLOW_FACTOR = 0.1, 10.0
 SLOW_LINK_S = 2.0
 EVALUATIONS = 20
@@ -46,12 +46,12 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("alike, equal nodes", False, "nothing", 250.0),
-    Scenario("skewed, equal nodes", True, "nothing", 250.0),
-    Scenario("skewed, slow links", True, "links", 1250.0),
-    Scenario("alike, slow nodes", False, "nodes", 2500.0),
-    Scenario("skewed, slow nodes", True, "nodes", 2500.0),
-    Scenario("skewed, slow at times", True, "rounds", 2500.0),
+    Scenario("alike, equal nodes", False, "nothing", 200.0),
+    Scenario("skewed, equal nodes", True, "nothing", 200.0),
+    Scenario("skewed, slow links", True, "links", 1000.0),
+    Scenario("alike, slow nodes", False, "nodes", 2000.0),
+    Scenario("skewed, slow nodes", True, "nodes", 2000.0),
+    Scenario("skewed, slow at times", True, "rounds", 2000.0),
 )
 
 

@@ -52,8 +52,8 @@ def draw_networks(results: Sequence[tuple[Training, Sequence[Outcome]]], file: P
     panels = list(dict.fromkeys((t.problem.alpha, t.problem.num_nodes) for t, _ in results))
     columns = min(2, len(panels))
     shape = (-(-len(panels) // columns), columns)
-    figure = Figure(figsize=(5.5 * columns, 4 * shape[0]), layout="constrained")
-    axes = np.ravel(figure.subplots(*shape, squeeze=False))
+    figure = Figure(figsize=(5.2 * columns, 3.6 * shape[0] + 0.6), layout="constrained")
+    axes = np.ravel(figure.subplots(*shape, squeeze=False, sharey=True))
     for axis, (alpha, n) in zip(axes, panels, strict=False):
         for training, outcomes in results:
             problem = training.problem
@@ -65,11 +65,15 @@ def draw_networks(results: Sequence[tuple[Training, Sequence[Outcome]]], file: P
                 "linestyle": "-" if training.num_active else "--",
             }
             label = f"{training.method}, {problem.topology}"
-            axis.plot(curves[0, :, 0], curves[:, :, 2].mean(axis=0), label=label, **style)
-        axis.set(title=f"Dirichlet {alpha:g}, {n} nodes", xlabel="local updates")
-        axis.set_ylabel("test accuracy of the worst node")
-    axes[0].legend(fontsize=7)
-    figure.savefig(file, dpi=130)
+            if len(curves):
+                worst = 100 * curves[:, :, 2]
+                axis.plot(curves[0, :, 0], worst.mean(axis=0), label=label, **style)
+        axis.set(title=f"Dirichlet {alpha:g}, {n} nodes", xlabel="local updates of all nodes")
+        axis.set_ylabel("test accuracy of the worst node in %")
+        axis.grid(alpha=0.3)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
+    figure.savefig(file, dpi=110)
 
 
 def draw_clocks(results: Sequence[tuple[Run, Sequence[Sequence[Point]]]], file: Path) -> None:
