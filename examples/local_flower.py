@@ -38,6 +38,7 @@ from local_processes import (
     wait_until,
 )
 from local_servers import (
+    Certificates,
     SuperLink,
     Value,
     environment,
@@ -49,6 +50,7 @@ from local_servers import (
 )
 
 __all__ = [
+    "Certificates",
     "LocalError",
     "Program",
     "RunOutput",
@@ -144,7 +146,10 @@ def _run_home(link: SuperLink) -> Path:
     """Make a Flower home whose config.toml knows the SuperLink: that is how `flwr` is told."""
     home = link.home / f"run-{time.monotonic_ns()}"
     home.mkdir()
-    connection = _toml({"address": link.address, "insecure": True})
+    values: dict[str, Value] = {"address": link.address, "insecure": link.certificates is None}
+    if link.certificates is not None:
+        values["root-certificates"] = link.certificates.ca_certfile
+    connection = _toml(values)
     (home / "config.toml").write_text(f"[superlink.{CONNECTION}]\n{connection}\n")
     return home
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,6 +44,15 @@ class PortTaken(LocalError):
 
 
 @dataclass(frozen=True, slots=True)
+class Certificates:
+    """PEM files of a SuperLink with TLS, good for 127.0.0.1."""
+
+    certfile: str
+    keyfile: str
+    ca_certfile: str
+
+
+@dataclass(frozen=True, slots=True)
 class SuperLink:
     """A running SuperLink; ``num_supernodes`` is None where SuperNodes come by themselves."""
 
@@ -50,6 +60,7 @@ class SuperLink:
     home: Path
     log: Path
     num_supernodes: int | None = None
+    certificates: Certificates | None = None
 
 
 @contextmanager
@@ -62,12 +73,13 @@ def simulation_superlink(num_supernodes: int) -> Iterator[SuperLink]:
 
 
 @contextmanager
-def superlink() -> Iterator[SuperLink]:
-    """Run a SuperLink for a deployment; add nodes with `supernode`."""
+def superlink(certificates: Certificates | None = None) -> Iterator[SuperLink]:
+    """Run a SuperLink for a deployment, with TLS if there are certificates; see `supernode`."""
     with private_folder() as home:
-        program, port = _start("superlink", _superlink_command(), home / "superlink")
+        command = _superlink_command(certificates=certificates)
+        program, port = _start("superlink", command, home / "superlink", certificates=certificates)
         with program:
-            yield SuperLink(f"127.0.0.1:{port}", home, program.log)
+            yield SuperLink(f"127.0.0.1:{port}", home, program.log, certificates=certificates)
 
 
 @contextmanager
@@ -90,17 +102,22 @@ def supernode(
     name : str
         The name of its log and home folder, one of a kind on this SuperLink.
     peer : bool (default: False)
-        Run its peer for gossip too (``flwr-gossip supernode``), on a free port, without TLS.
+        Run its peer for gossip too (``flwr-gossip supernode``), on a free port.
     peer_options : Sequence[str] (default: ())
-        Further options of ``flwr-gossip supernode``.
+        Further options of ``flwr-gossip supernode``; without certificates it has no TLS.
     """
     program = [program_path("flower-supernode")]
     if peer:
-        listen = ["--listen", "127.0.0.1:0", "--insecure"]
+        listen = ["--listen", "127.0.0.1:0"]
+        if not any(option.startswith("--ssl-") for option in peer_options):
+            listen.append("--insecure")
         program = [program_path("flwr-gossip"), "supernode", *listen, *peer_options, "--"]
+    security = ["--insecure"]
+    if link.certificates is not None:
+        security = ["--root-certificates", link.certificates.ca_certfile]
 
     def command(port: int) -> list[str]:
-        options = ["--insecure", "--superlink", link.address, "--port", str(port)]
+        options = [*security, "--superlink", link.address, "--port", str(port)]
         return [*program, *options, "--node-config", pairs(node_config)]
 
     node, _ = _start(name, command, link.home / name, ready_text="SuperNode ID:")
@@ -125,29 +142,42 @@ def supernodes(link: SuperLink, number: int, *, peers: bool = False) -> Iterator
         ]
 
 
-def _superlink_command(*options: str) -> Callable[[int], list[str]]:
-    program = program_path("flower-superlink")
-    return lambda port: [program, "--insecure", "--port", str(port), *options]
+def _superlink_command(
+    *options: str, certificates: Certificates | None = None
+) -> Callable[[int], list[str]]:
+    program, security = program_path("flower-superlink"), ["--insecure"]
+    if certificates is not None:
+        security = ["--ssl-certfile", certificates.certfile, "--ssl-keyfile", certificates.keyfile]
+        security += ["--ssl-ca-certfile", certificates.ca_certfile]
+    return lambda port: [program, *security, "--port", str(port), *options]
 
 
 def _start(
-    name: str, command: Callable[[int], Sequence[str]], home: Path, ready_text: str = ""
+    name: str,
+    command: Callable[[int], Sequence[str]],
+    home: Path,
+    ready_text: str = "",
+    certificates: Certificates | None = None,
 ) -> tuple[Program, int]:
     """Start a server on a free port; on another one if that was taken meanwhile."""
     for _ in range(STARTS - 1):
         with suppress(PortTaken):
-            return _start_once(name, command, home, ready_text)
-    return _start_once(name, command, home, ready_text)
+            return _start_once(name, command, home, ready_text, certificates)
+    return _start_once(name, command, home, ready_text, certificates)
 
 
 def _start_once(
-    name: str, command: Callable[[int], Sequence[str]], home: Path, ready_text: str
+    name: str,
+    command: Callable[[int], Sequence[str]],
+    home: Path,
+    ready_text: str,
+    certificates: Certificates | None,
 ) -> tuple[Program, int]:
     port = free_port()
     program = start(name, command(port), home, environment(home))
 
     def ready() -> bool:
-        return _healthy(port) and ready_text in read(program.log)
+        return _healthy(port, certificates) and ready_text in read(program.log)
 
     try:
         program.wait_ready(ready, READY_S)
@@ -159,10 +189,14 @@ def _start_once(
     return program, port
 
 
-def _healthy(port: int) -> bool:
-    """Whether Flower's health route answers on the port."""
+def _healthy(port: int, certificates: Certificates | None) -> bool:
+    """Whether Flower's health route answers on the port, with TLS if there are certificates."""
+    scheme, context = "http", None
+    if certificates is not None:
+        scheme, context = "https", ssl.create_default_context(cafile=certificates.ca_certfile)
+    url = f"{scheme}://127.0.0.1:{port}/health"
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1.0) as answer:
+        with urllib.request.urlopen(url, timeout=1.0, context=context) as answer:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False
