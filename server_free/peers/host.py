@@ -17,6 +17,7 @@ from .base_host import BaseHost
 from .certificates import check_files
 from .events import Log, Observer
 from .frames import CHANNEL_OPTIONS
+from .guard import Guard
 from .limits import MAX_REQUESTS, network_options
 from .links import WIRE_VERSION, PeerInfo, TlsFiles
 from .local_service import LocalService
@@ -167,7 +168,9 @@ class PeerHost(BaseHost):
         check_can_listen(self._listen, "listen")  # gRPC would say it in its log and more darkly
         options = dict((*SERVER_OPTIONS, *network_options()))  # of two, gRPC takes the first
         server = grpc.aio.server(
-            options=tuple(options.items()), maximum_concurrent_rpcs=MAX_REQUESTS
+            options=tuple(options.items()),
+            interceptors=[Guard()],
+            maximum_concurrent_rpcs=MAX_REQUESTS,
         )
         serve_peer(service, server)
         await _add_health(server)
@@ -177,7 +180,7 @@ class PeerHost(BaseHost):
         return port
 
     async def _start_local(self) -> None:
-        server = grpc.aio.server(options=SERVER_OPTIONS)
+        server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=[Guard()])
         address = self._local_target()
         port = _bind_privately(server, address)
         self._servers.append(server)

@@ -1,0 +1,43 @@
+"""A thousand nonsensical inputs to a real peer; ``benchmarks/fuzz_peer.py`` throws more."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "fuzz_peer.py"
+
+
+@pytest.fixture(scope="module")
+def fuzz_peer() -> Any:
+    spec = importlib.util.spec_from_file_location("fuzz_peer", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fuzz_peer"] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_nonsense_is_refused_and_costs_nothing(fuzz_peer: Any) -> None:
+    report = fuzz_peer.fuzz(1_000, seed=1)
+    assert report.wrong == []
+    assert report.inputs == 1_000
+    outcomes = {(side, kind): outcome for side, kind, outcome in report.outcomes}
+    assert outcomes["network", "bad token"] == "PERMISSION_DENIED"
+    assert outcomes["network", "overstated length"] == "INVALID_ARGUMENT"
+    assert {side for side, _, _ in report.outcomes} == {"network", "local", "decoder"}
+
+
+def test_the_fuzzer_notices_a_model_that_is_served(fuzz_peer: Any) -> None:
+    with fuzz_peer.running_peer() as peer:
+        fuzz_peer.publish_good(peer)
+        good = fuzz_peer.good_request(peer.address, fuzz_peer.challenge_of(peer))
+        with fuzz_peer.grpc.insecure_channel(peer.address) as channel:
+            path = "/flwr_gossip.peers.Peer/Fetch"
+            outcome = fuzz_peer.throw(channel, path, False, [good.SerializeToString()])
+    assert outcome == "SERVED"
