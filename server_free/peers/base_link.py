@@ -37,10 +37,13 @@ class BaseLink:
     def __init__(self, membership: Membership) -> None:
         self.membership = membership
         self._lock = threading.Lock()
-        self._known: dict[int, str] = dict(membership.known)
+        self._known: dict[int, str] = {**membership.known, **membership.cut}
+        # Of these others are not told: it is this client that does not reach them.
+        self._private = set(membership.cut)
+        self._private |= {p.holder for p in membership.relayed if p.reader == membership.node}
         self._at_work: dict[int, float] = {}  # node -> when its client was last heard at work
         self._waiting = 0
-        self._bytes_fetched = self._bytes_published = self._fetches = 0
+        self._bytes_fetched = self._bytes_published = self._bytes_relayed = self._fetches = 0
         self._closed = False
 
     @property
@@ -53,7 +56,9 @@ class BaseLink:
     def traffic(self) -> Traffic:
         """What this link has moved so far."""
         with self._lock:
-            return Traffic(self._bytes_fetched, self._bytes_published, self._fetches)
+            return Traffic(
+                self._bytes_fetched, self._bytes_published, self._fetches, self._bytes_relayed
+            )
 
     def close(self, failure: str | None = None) -> None:
         """Detach from the own peer."""
@@ -90,6 +95,17 @@ class BaseLink:
             new = {node: reason for node, reason in missing.items() if node not in known}
             self._known.update(new)
             return new
+
+    def _learn_cut(self, reasons: Mapping[int, str]) -> None:
+        """Learn of nodes that this client does not reach; others are never told."""
+        with self._lock:
+            self._private.update(reasons)
+        self._learn(reasons)
+
+    def _to_tell(self, missing: Mapping[int, str]) -> dict[int, str]:
+        """Return who of the missing others are to be told of."""
+        with self._lock:
+            return {node: why for node, why in missing.items() if node not in self._private}
 
     def _credible(self, wait: Wait, state: NotReady) -> dict[int, str]:
         """Return who is missing by the hearsay in ``state``, less who was heard of late."""
@@ -128,6 +144,8 @@ class BaseLink:
         with self._lock:
             self._bytes_fetched += nbytes
             self._fetches += 1
+            if self.membership.relay_to(id.node) is not None:
+                self._bytes_relayed += nbytes
 
     def _count_publish(self, nbytes: int) -> None:
         with self._lock:

@@ -14,9 +14,10 @@ from .training import Absent, Ready
 
 __all__ = ["OUTCOMES", "FetchEvent", "Log", "Observer", "watched"]
 
-OUTCOMES = ("served", "gone", "dropped", "refused", "challenged", "left")
+OUTCOMES = ("served", "gone", "dropped", "refused", "challenged", "left", "relayed")
 """A model was sent; its node is gone; it is no longer held; the request was refused; another token
-was asked for; who asked left before there was an answer, or before it was sent."""
+was asked for; who asked left before there was an answer, or before it was sent; what another peer
+answered was handed on."""
 
 
 @dataclass(slots=True)
@@ -34,7 +35,7 @@ class FetchEvent:
     waited_s : float | None
         How long the answer took to come; None where there was none.
     nbytes : int
-        Size of the model that was sent.
+        Size of the model that was sent, or of the frames that were handed on.
     """
 
     request: pb.FetchRequest

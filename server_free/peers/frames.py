@@ -85,6 +85,7 @@ def fetch_request(
         nonce=nonce,
         token=make_token(key, membership.training, id, membership.node, nonce, challenge),
         challenge=challenge,
+        via=membership.relay_to(id.node),
     )
 
 

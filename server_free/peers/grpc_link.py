@@ -13,15 +13,17 @@ import grpc
 
 from ..errors import PeerError, PeerUnreachable
 from ..models import Model
+from ..reachability import Unreachable
 from . import frames
 from .base_link import BaseLink, long_wait_s
 from .fetching import Fetch
 from .forks import keep_out_of_forks
-from .links import Membership, Missing, ModelId, Patience, PeerInfo
+from .links import Membership, Missing, ModelId, Patience, PeerInfo, TlsFiles
 from .loops import LoopThread
 from .mailbox import Unregistered
 from .own_peer import CLOSE_S, OwnPeer
-from .raw import raw_fetch
+from .probing import PROBE_S, Prober
+from .raw import raw_fetch, raw_relay
 from .tls import channel_credentials
 from .training import NotReady
 from .waiting import Wait
@@ -70,6 +72,7 @@ class GrpcLink(BaseLink):
         self._own: OwnPeer | None = None
         self._channels: dict[str, Any] = {}
         self._credentials: Any = None
+        self._tls_files: TlsFiles | None = None
         self._max_bytes = 0
         self._challenges: dict[str, bytes] = {}
         self._heard_of: dict[int, asyncio.Event] = {}
@@ -107,6 +110,13 @@ class GrpcLink(BaseLink):
         self._check_open()
         waits = [Wait(id, self._address(id), patience, time.monotonic()) for id in wants]
         return self._run(self._fetch_all(waits, long_wait_s(patience)))
+
+    def probe(self, nodes: Collection[int]) -> list[Unreachable]:
+        """Probe all nodes as tasks of the shared loop."""
+        self._check_open()
+        found = self._run(self._probe_all(nodes))
+        self._learn_cut({one.holder: f"not reached from here, {one.why}" for one in found})
+        return found
 
     def close(self, failure: str | None = None) -> None:
         """Detach from the own peer, once, and close all connections."""
@@ -160,7 +170,8 @@ class GrpcLink(BaseLink):
     async def _connect(self, within_s: float | None = None) -> OwnPeer:
         own = OwnPeer(self._channel(self._local), self._local, self._timeout_s)
         reply = await own.open(self.membership, within_s)
-        self._credentials = _credentials(frames.from_description(reply.peer))
+        self._tls_files = frames.from_description(reply.peer).tls_files
+        self._credentials = _credentials(self._tls_files)
         self._max_bytes = reply.max_bytes
         self._learn(reply.known_missing)
         if self.membership.segment:
@@ -215,7 +226,7 @@ class GrpcLink(BaseLink):
 
     async def _report(self, missing: Mapping[int, str]) -> None:
         if new := self._note(missing):
-            await self._ask_own(lambda own: own.tell(self.membership, new))
+            await self._ask_own(lambda own: own.tell(self.membership, self._to_tell(new)))
 
     def _note(self, missing: Mapping[int, str]) -> dict[int, str]:
         """Learn who is missing, wake who waits for them, and return what is new."""
@@ -294,7 +305,7 @@ class GrpcLink(BaseLink):
 
     async def _fetch_one(self, wait: Wait) -> Model | Missing:
         fetch = Fetch(
-            raw_fetch(self._channel(wait.address)),
+            self._method(wait),
             self.membership,
             wait,
             self._max_bytes,
@@ -305,6 +316,20 @@ class GrpcLink(BaseLink):
         if not isinstance(answer, Missing):
             self._count_fetch(wait.id, fetch.nbytes)
         return answer
+
+    async def _probe_all(self, nodes: Collection[int]) -> list[Unreachable]:
+        await self._peer()
+        prober = Prober(self.membership, self._tls_files, PROBE_S)
+        address_of = self.membership.address_of
+        calls = (prober.probe(self._channel(address_of(node)), node) for node in nodes)
+        return [found for found in await asyncio.gather(*calls) if found is not None]
+
+    def _method(self, wait: Wait) -> Callable[..., Any]:
+        """Return how to fetch: from the holder's peer, or from the one that relays."""
+        relay = None if self._is_own(wait.id) else self.membership.relay_to(wait.id.node)
+        if relay is None:
+            return raw_fetch(self._channel(wait.address))
+        return raw_relay(self._channel(self.membership.address_of(relay)))
 
     async def _fetch_unless_known(self, fetch: Fetch) -> Model | Missing:
         """Fetch patiently; once the holder is known to be missing, only ask for what it has."""
@@ -339,7 +364,7 @@ class GrpcLink(BaseLink):
             self._event(wait.id.node).clear()
             self._not_before.pop(wait.id.node, None)
         new = self._note(self._credible(wait, state))
-        if new or found:
+        if (new := self._to_tell(new)) or found:
             self._start(self._tell_on(new, found))
 
     async def _tell_on(self, missing: Mapping[int, str], found: Collection[int]) -> None:
@@ -376,12 +401,12 @@ async def _race(fetch: Fetch, known: asyncio.Event) -> Model | Missing | None:
         hearing.cancel()
 
 
-def _credentials(info: PeerInfo) -> Any:
+def _credentials(files: TlsFiles | None) -> Any:
     """Return what to dial other peers with, None for plain text."""
-    if info.tls_files is None:
+    if files is None:
         return None
     try:
-        return channel_credentials(info.tls_files)
+        return channel_credentials(files)
     except OSError as error:
         raise PeerError(
             f"the own peer uses TLS, but this client cannot read {error.filename!r} "

@@ -13,6 +13,7 @@ from ..errors import PeerError
 from ..orders import plugin_version
 from . import peer_pb2 as pb
 from .addresses import HostPort, SocketFolder, check_can_listen, check_unix_path, parse_host_port
+from .assignments import Assignments
 from .base_host import BaseHost
 from .certificates import check_files
 from .events import Log, Observer
@@ -25,7 +26,8 @@ from .loops import LoopThread
 from .mailbox import DEFAULT_MAX_BYTES
 from .metrics import PeerMetrics, parse_metrics_address
 from .network_service import NetworkService
-from .raw import serve_local_peer, serve_peer
+from .raw import serve_local_peer, serve_peer, serve_relay
+from .relay import RelayService, dialler
 from .store import Store
 from .tls import server_credentials
 
@@ -108,6 +110,8 @@ class PeerHost(BaseHost):
         self._loop: LoopThread | None = None
         self._folder: SocketFolder | None = None
         self._servers: list[Any] = []
+        self._assigned = Assignments(lambda training: self.mailbox.key(training) is not None)
+        self._relay: RelayService | None = None
         self.address = ""
         self.local_address = ""
         self.listen_address = ""
@@ -156,9 +160,13 @@ class PeerHost(BaseHost):
 
     async def _start(self) -> None:
         mutual = self._tls is not None and self._tls.ca_certfile is not None
-        port = await self._start_network(
-            NetworkService(self.mailbox, bind_requester=mutual, observers=self._observers)
+        service = NetworkService(
+            self.mailbox,
+            bind_requester=mutual,
+            observers=self._observers,
+            assigned=self._assigned,
         )
+        port = await self._start_network(service)
         advertise = self._advertise
         self.listen_address = str(HostPort(self._listen.host, port))
         self.address = str(HostPort(advertise.host, advertise.port or port))
@@ -173,6 +181,8 @@ class PeerHost(BaseHost):
             maximum_concurrent_rpcs=MAX_REQUESTS,
         )
         serve_peer(service, server)
+        self._relay = RelayService(service, dialler(self._tls))
+        serve_relay(self._relay, server)
         await _add_health(server)
         port = _bind(server, str(self._listen), "listen", self._tls)
         self._servers.append(server)
@@ -190,7 +200,8 @@ class PeerHost(BaseHost):
         # The own client reads here too, in plain text, without a certificate: nobody else enters.
         reading = NetworkService(self.mailbox, bind_requester=False, observers=self._observers)
         serve_peer(reading, server)
-        serve_local_peer(LocalService(self.mailbox, self.info, self._observers), server)
+        writing = LocalService(self.mailbox, self.info, self._assigned, self._observers)
+        serve_local_peer(writing, server)
         await server.start()
 
     def _local_target(self) -> str:
@@ -211,6 +222,8 @@ class PeerHost(BaseHost):
         servers, self._servers = self._servers, []
         for server in servers:
             await server.stop(GRACE_S)
+        if self._relay is not None:
+            await self._relay.close()
 
     def _remove_socket(self) -> None:
         if self._folder is not None:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from ..models import Model
+from ..reachability import Relayed, Unreachable
 
 __all__ = [
     "INITIAL",
@@ -97,6 +98,11 @@ class Membership:
     resumed : int (default: 0)
         The round after which the run goes on with a training that an earlier run began; that
         run's models of later rounds are dropped.
+    cut : Mapping[int, str] (default: none)
+        Node -> reason: nodes whose peers this client cannot reach, though others may. As ``known``,
+        and others are never told.
+    relayed : tuple[Relayed, ...] (default: none)
+        The pairs without a connection of their own in which this node takes part.
     """
 
     training: str
@@ -109,6 +115,8 @@ class Membership:
     known: Mapping[int, str] = field(default_factory=dict, hash=False)
     final: bool = False
     resumed: int = 0
+    cut: Mapping[int, str] = field(default_factory=dict, hash=False)
+    relayed: tuple[Relayed, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.training:
@@ -132,8 +140,13 @@ class Membership:
             f"Membership(training={self.training!r}, key=..., node={self.node}, "
             f"segment={self.segment!r}, addresses={self.addresses!r}, first={self.first}, "
             f"last={self.last}, known={dict(self.known)!r}, final={self.final}, "
-            f"resumed={self.resumed})"
+            f"resumed={self.resumed}, cut={dict(self.cut)!r}, relayed={self.relayed!r})"
         )
+
+    def relay_to(self, holder: int) -> int | None:
+        """Return the node through whose peer ``holder``'s models come; None for no such."""
+        pairs = (p.relay for p in self.relayed if (p.reader, p.holder) == (self.node, holder))
+        return next(pairs, None)
 
     def address_of(self, node: int) -> str:
         """Return the advertised address of ``node``'s peer."""
@@ -199,11 +212,15 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What a link has moved: payload bytes from other nodes, bytes published, models fetched."""
+    """What a link has moved: payload bytes from other nodes, bytes published, models fetched.
+
+    ``bytes_relayed`` is the part of ``bytes_fetched`` that came through a third node's peer.
+    """
 
     bytes_fetched: int = 0
     bytes_published: int = 0
     fetches: int = 0
+    bytes_relayed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +281,14 @@ class PeerLink(Protocol):
     def report_missing(self, missing: Mapping[int, str]) -> None:
         """Tell the own peer which nodes are missing, and why; it tells whoever asks it.
 
-        From then on they are asked but not waited for, till they are heard at work again.
+        From then on they are asked but not waited for, till they are heard at work again. Of nodes
+        that only this client does not reach, or through a relay, nobody is told.
+        """
+
+    def probe(self, nodes: Collection[int]) -> list[Unreachable]:
+        """Try to talk to the peers of ``nodes``, all at the same time; return those that fail.
+
+        Takes at most some ten seconds. From then on those are asked but not waited for.
         """
 
     @property

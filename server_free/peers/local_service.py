@@ -11,8 +11,10 @@ import grpc
 
 from ..codecs import Chunk, EncodedModel, check_specs
 from ..errors import MailboxFull, PeerError, WireError
+from ..reachability import Relayed
 from . import frames
 from . import peer_pb2 as pb
+from .assignments import Assignments
 from .events import Observer
 from .links import KEY_BYTES, ModelId, PeerInfo
 from .mailbox import Attachment, Mailbox, Unregistered
@@ -60,14 +62,21 @@ class LocalService(LocalPeerServicer):
         The models.
     info : PeerInfo
         What clients are told about this peer.
+    assigned : Assignments
+        Where the pairs that are relayed are noted.
     observers : Sequence[Observer] (default: none)
         Told of each publication.
     """
 
     def __init__(
-        self, mailbox: Mailbox, info: PeerInfo, observers: Sequence[Observer] = ()
+        self,
+        mailbox: Mailbox,
+        info: PeerInfo,
+        assigned: Assignments,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._mailbox, self._info, self._observers = mailbox, info, observers
+        self._assigned = assigned
         self._attachments: dict[int, tuple[Attachment, asyncio.Event]] = {}
 
     async def Describe(
@@ -83,6 +92,8 @@ class LocalService(LocalPeerServicer):
         """Register a training and the key of its run."""
         if not request.training or len(request.key) != KEY_BYTES:
             raise ValueError(f"a training needs a name and a key of {KEY_BYTES} bytes")
+        relayed = [Relayed(pair.reader, pair.holder, pair.relay) for pair in request.relayed]
+        self._assigned.add(request.training, relayed)
         self._mailbox.open(
             request.training,
             request.key,

@@ -15,6 +15,7 @@ from ..errors import PeerUnreachable
 from ..kept import KeptModel
 from ..models import Model
 from ..orders import plugin_version
+from ..reachability import Unreachable
 from .base_host import BaseHost
 from .base_link import BaseLink, long_wait_s
 from .links import WIRE_VERSION, Membership, Missing, ModelId, Patience, PeerInfo
@@ -138,6 +139,10 @@ class MemoryLink(BaseLink):
         self._check_open()
         self._spread(missing)
 
+    def probe(self, nodes: Collection[int]) -> list[Unreachable]:
+        """Return none: hosts of one process always reach each other."""
+        return []
+
     def close(self, failure: str | None = None) -> None:
         """Detach from the own host, once."""
         if self._mark_closed() and self._attachment is not None:
@@ -148,7 +153,7 @@ class MemoryLink(BaseLink):
         if not new and not found:
             return
         training, segment = self.membership.training, self.membership.segment
-        self._host.mailbox.report_missing(training, segment, new, found)
+        self._host.mailbox.report_missing(training, segment, self._to_tell(new), found)
         with self._lock:
             for wake in self._wakes:
                 wake.set()

@@ -1,9 +1,9 @@
-"""What a peer serves on the network: fetches, and nothing that writes."""
+"""What a peer serves on the network: fetches and probes, and nothing that writes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,16 +13,18 @@ from ..codecs import Chunk, joined
 from ..orders import plugin_version
 from . import frames
 from . import peer_pb2 as pb
+from .assignments import Assignments
 from .certificates import covers
 from .events import Observer, watched
 from .links import WIRE_VERSION, ModelId
 from .mailbox import Mailbox
 from .pace import Pace
 from .peer_pb2_grpc import PeerServicer
+from .probing import answer_probe
 from .tokens import Challenge, fingerprint, token_is_good
 from .training import Absent, NotReady, Ready
 
-__all__ = ["NetworkService", "Refused"]
+__all__ = ["Admission", "NetworkService", "Refused"]
 
 MAX_STRANGERS = 256
 """Fetches that wait for a run this peer does not know: nothing tells them from an attack."""
@@ -56,20 +58,28 @@ class NetworkService(PeerServicer):
         Whether a requester must show a certificate for the host it is known under (mutual TLS).
     observers : Sequence[Observer] (default: none)
         Told how each request ends.
+    assigned : Assignments | None (default: None)
+        Who may read through another node's peer; nobody if None.
     """
 
     def __init__(
-        self, mailbox: Mailbox, *, bind_requester: bool, observers: Sequence[Observer] = ()
+        self,
+        mailbox: Mailbox,
+        *,
+        bind_requester: bool,
+        observers: Sequence[Observer] = (),
+        assigned: Assignments | None = None,
     ) -> None:
-        self._mailbox = mailbox
-        self._bind_requester = bind_requester
-        self._observers = observers
+        self.mailbox = mailbox
+        self.bind_requester = bind_requester
+        self.observers = observers
+        self.assigned = assigned or Assignments(lambda training: False)
         self.challenge = Challenge()
         self._strangers = 0
 
     async def Fetch(self, request: pb.FetchRequest, context: grpc.aio.ServicerContext) -> None:
         """Send signs of life till there is an answer, then the answer."""
-        with watched(self._observers, request) as event:
+        with watched(self.observers, request) as event:
             try:
                 fetch = _Fetch(self, request, context)
                 answer = await fetch.settled()
@@ -82,6 +92,13 @@ class NetworkService(PeerServicer):
             except Refused as refusal:
                 event.refuse(str(refusal))
                 await context.abort(refusal.code, str(refusal))
+
+    async def Probe(
+        self, request: pb.ProbeRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ProbeReply:
+        """Say whether a fetch would be served."""
+        names = subject_names(context) if self.bind_requester else None
+        return answer_probe(self.mailbox, request, names)
 
     @contextmanager
     def stranger(self) -> Iterator[None]:
@@ -98,7 +115,7 @@ class NetworkService(PeerServicer):
             self._strangers -= 1
 
 
-class _Fetch:
+class Admission:
     """One request: who asks, for what, and whether it is allowed."""
 
     def __init__(
@@ -107,31 +124,11 @@ class _Fetch:
         request: pb.FetchRequest,
         context: grpc.aio.ServicerContext,
     ) -> None:
-        self._service, self._mailbox = service, service._mailbox
+        self._service, self._mailbox = service, service.mailbox
         self._request, self._context = request, context
         self._id = _checked_id(request)
         self._beat_s = max(MIN_BEAT_S, min(USUAL_BEAT_S, request.silence_s / 4))
         self._admitted_by: bytes | None = None
-
-    async def send(self, answer: Ready | Absent) -> None:
-        """Write the frames of the answer."""
-        if isinstance(answer, Absent):
-            await self._write(frames.absent_frame(answer))
-            return
-        encoded = answer.model.encoded()
-        await self._write(frames.header_frame(encoded, answer.state))
-        await self._send(encoded.chunks)
-        request = self._request
-        self._mailbox.delivered(request.training, self._id, request.requester)
-
-    async def _send(self, chunks: Sequence[Chunk]) -> None:
-        """Write the chunks, as many in a message as the line takes well."""
-        clock, pace, start = asyncio.get_running_loop().time, Pace(), 0
-        while start < len(chunks):
-            data = joined(chunks, start, start + pace.chunks)
-            start, began = start + pace.chunks, clock()
-            await self._write(data)
-            pace.took(clock() - began)
 
     async def _write(self, frame: Any) -> None:
         """Write one frame; who reads nothing is not waited for without end."""
@@ -143,19 +140,16 @@ class _Fetch:
                 grpc.StatusCode.DEADLINE_EXCEEDED, f"nothing was read for {TAKE_S:g} s"
             ) from None
 
-    async def settled(self) -> Ready | Absent:
-        """Wait, giving signs of life, for the answer."""
+    @contextmanager
+    def _changes(self) -> Iterator[asyncio.Event]:
+        """Yield an event that is set when what is known here of the wanted model changes."""
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
             loop.call_soon_threadsafe(changed.set)
 
         with self._mailbox.watch(self._request.training, self._id.node, wake):
-            if not self._is_admitted():
-                await self._be_a_stranger(changed)
-            while isinstance(answer := self._look(), NotReady):
-                await self._beat(answer, changed)
-        return answer
+            yield changed
 
     async def _be_a_stranger(self, changed: asyncio.Event) -> None:
         """Wait, within a cap, till the run is registered here."""
@@ -179,21 +173,15 @@ class _Fetch:
             return
         changed.clear()
 
-    def _look(self) -> Ready | NotReady | Absent:
-        if not self._is_admitted():  # the training was closed or resumed with another key meanwhile
-            return UNKNOWN_RUN
-        request = self._request
-        return self._mailbox.look(request.training, self._id, request.requester, request.segment)
-
     def _is_admitted(self) -> bool:
         """Return whether the run is registered; raises ``Refused`` if the request is not good."""
         request = self._request
         key = self._mailbox.key(request.training)
-        if key is None or fingerprint(key) != request.run:
+        if key is None or fingerprint(key) != request.run or not self._is_assigned():
             return False
         if self._admitted_by != key:
             self._check_token(key)
-            self._check_certificate()
+            self._check_certificate(request.via if request.HasField("via") else request.requester)
             self._admitted_by = key
             self._mailbox.hear_from(request.training, request.requester)
         return True
@@ -208,24 +196,76 @@ class _Fetch:
         if not challenge.use(key, request.nonce):
             raise Refused(grpc.StatusCode.PERMISSION_DENIED, "the token was used before")
 
-    def _check_certificate(self) -> None:
-        """Under mutual TLS nobody reads in the name of a node on another host."""
-        if not self._service._bind_requester:
+    def _is_assigned(self) -> bool:
+        """Return whether this way to read is one that the clients here know of, till now."""
+        request = self._request
+        way = (request.training, request.requester, request.id.node, request.via)
+        return not request.HasField("via") or self._service.assigned.allow(*way)
+
+    def _check_certificate(self, node: int) -> None:
+        """Under mutual TLS nobody reads in the name of a node on another host.
+
+        What comes through a relay shows the relay's certificate: then that is what is checked.
+        """
+        if not self._service.bind_requester:
             return
         addresses = self._mailbox.addresses(self._request.training)
-        requester = self._request.requester
         if not addresses:
             return
-        if len(addresses) > 1 and not 0 <= requester < len(addresses):
-            raise Refused(grpc.StatusCode.PERMISSION_DENIED, f"there is no node {requester}")
-        address = addresses[requester] if len(addresses) > 1 else addresses[0]
-        names = self._context.auth_context().get("x509_subject_alternative_name", ())
-        if not covers(names, address):
+        if len(addresses) > 1 and not 0 <= node < len(addresses):
+            raise Refused(grpc.StatusCode.PERMISSION_DENIED, f"there is no node {node}")
+        address = addresses[node] if len(addresses) > 1 else addresses[0]
+        if not covers(subject_names(self._context), address):
             raise Refused(
                 grpc.StatusCode.PERMISSION_DENIED,
-                f"the certificate shown is not one for node {requester} at {address}; it needs "
+                f"the certificate shown is not one for node {node} at {address}; it needs "
                 "that host as a subject alternative name",
             )
+
+
+class _Fetch(Admission):
+    """A request for a model that lies here."""
+
+    async def send(self, answer: Ready | Absent) -> None:
+        """Write the frames of the answer."""
+        if isinstance(answer, Absent):
+            await self._write(frames.absent_frame(answer))
+            return
+        encoded = answer.model.encoded()
+        await self._write(frames.header_frame(encoded, answer.state))
+        await self._send(encoded.chunks)
+        request = self._request
+        self._mailbox.delivered(request.training, self._id, request.requester)
+
+    async def _send(self, chunks: Sequence[Chunk]) -> None:
+        """Write the chunks, as many in a message as the line takes well."""
+        clock, pace, start = asyncio.get_running_loop().time, Pace(), 0
+        while start < len(chunks):
+            data = joined(chunks, start, start + pace.chunks)
+            start, began = start + pace.chunks, clock()
+            await self._write(data)
+            pace.took(clock() - began)
+
+    async def settled(self) -> Ready | Absent:
+        """Wait, giving signs of life, for the answer."""
+        with self._changes() as changed:
+            if not self._is_admitted():
+                await self._be_a_stranger(changed)
+            while isinstance(answer := self._look(), NotReady):
+                await self._beat(answer, changed)
+        return answer
+
+    def _look(self) -> Ready | NotReady | Absent:
+        if not self._is_admitted():  # the training was closed or resumed with another key meanwhile
+            return UNKNOWN_RUN
+        request = self._request
+        return self._mailbox.look(request.training, self._id, request.requester, request.segment)
+
+
+def subject_names(context: grpc.aio.ServicerContext) -> Iterable[bytes]:
+    """Return the names in the certificate that the caller has shown."""
+    names: Iterable[bytes] = context.auth_context().get("x509_subject_alternative_name", ())
+    return names
 
 
 def _checked_id(request: pb.FetchRequest) -> ModelId:

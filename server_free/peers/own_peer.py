@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -63,6 +64,7 @@ class OwnPeer:
             segment=membership.segment,
             final=membership.final,
             resumed=membership.resumed,
+            relayed=[pb.Relayed(**asdict(pair)) for pair in membership.relayed],
         )
         reply: pb.OpenReply = await self._first_answer(self._stub.Open, request, within_s)
         return reply

@@ -38,7 +38,7 @@ class Header(_message.Message):
     def __init__(self, nbytes: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., chunk_bytes: _Optional[int] = ..., crc32: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
-    __slots__ = ("protocol", "training", "id", "requester", "segment", "silence_s", "run", "nonce", "token", "challenge")
+    __slots__ = ("protocol", "training", "id", "requester", "segment", "silence_s", "run", "nonce", "token", "challenge", "via")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,7 @@ class FetchRequest(_message.Message):
     NONCE_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     CHALLENGE_FIELD_NUMBER: _ClassVar[int]
+    VIA_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     training: str
     id: ModelId
@@ -59,7 +60,42 @@ class FetchRequest(_message.Message):
     nonce: bytes
     token: bytes
     challenge: bytes
-    def __init__(self, protocol: _Optional[int] = ..., training: _Optional[str] = ..., id: _Optional[_Union[ModelId, _Mapping]] = ..., requester: _Optional[int] = ..., segment: _Optional[str] = ..., silence_s: _Optional[float] = ..., run: _Optional[bytes] = ..., nonce: _Optional[bytes] = ..., token: _Optional[bytes] = ..., challenge: _Optional[bytes] = ...) -> None: ...
+    via: int
+    def __init__(self, protocol: _Optional[int] = ..., training: _Optional[str] = ..., id: _Optional[_Union[ModelId, _Mapping]] = ..., requester: _Optional[int] = ..., segment: _Optional[str] = ..., silence_s: _Optional[float] = ..., run: _Optional[bytes] = ..., nonce: _Optional[bytes] = ..., token: _Optional[bytes] = ..., challenge: _Optional[bytes] = ..., via: _Optional[int] = ...) -> None: ...
+
+class ProbeRequest(_message.Message):
+    __slots__ = ("protocol", "training", "requester", "holder", "run", "nonce", "token", "address")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_FIELD_NUMBER: _ClassVar[int]
+    REQUESTER_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    training: str
+    requester: int
+    holder: int
+    run: bytes
+    nonce: bytes
+    token: bytes
+    address: str
+    def __init__(self, protocol: _Optional[int] = ..., training: _Optional[str] = ..., requester: _Optional[int] = ..., holder: _Optional[int] = ..., run: _Optional[bytes] = ..., nonce: _Optional[bytes] = ..., token: _Optional[bytes] = ..., address: _Optional[str] = ...) -> None: ...
+
+class ProbeReply(_message.Message):
+    __slots__ = ("version", "protocol", "known", "kind", "reason")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    protocol: int
+    known: bool
+    kind: str
+    reason: str
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., known: bool = ..., kind: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class State(_message.Message):
     __slots__ = ("started", "round", "waiting", "working_s")
@@ -127,20 +163,32 @@ class DescribeReply(_message.Message):
     def __init__(self, address: _Optional[str] = ..., version: _Optional[str] = ..., protocol: _Optional[int] = ..., tls: bool = ..., certfile: _Optional[str] = ..., keyfile: _Optional[str] = ..., ca_certfile: _Optional[str] = ...) -> None: ...
 
 class OpenRequest(_message.Message):
-    __slots__ = ("training", "key", "addresses", "segment", "final", "resumed")
+    __slots__ = ("training", "key", "addresses", "segment", "final", "resumed", "relayed")
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
     FINAL_FIELD_NUMBER: _ClassVar[int]
     RESUMED_FIELD_NUMBER: _ClassVar[int]
+    RELAYED_FIELD_NUMBER: _ClassVar[int]
     training: str
     key: bytes
     addresses: _containers.RepeatedScalarFieldContainer[str]
     segment: str
     final: bool
     resumed: int
-    def __init__(self, training: _Optional[str] = ..., key: _Optional[bytes] = ..., addresses: _Optional[_Iterable[str]] = ..., segment: _Optional[str] = ..., final: bool = ..., resumed: _Optional[int] = ...) -> None: ...
+    relayed: _containers.RepeatedCompositeFieldContainer[Relayed]
+    def __init__(self, training: _Optional[str] = ..., key: _Optional[bytes] = ..., addresses: _Optional[_Iterable[str]] = ..., segment: _Optional[str] = ..., final: bool = ..., resumed: _Optional[int] = ..., relayed: _Optional[_Iterable[_Union[Relayed, _Mapping]]] = ...) -> None: ...
+
+class Relayed(_message.Message):
+    __slots__ = ("reader", "holder", "relay")
+    READER_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    RELAY_FIELD_NUMBER: _ClassVar[int]
+    reader: int
+    holder: int
+    relay: int
+    def __init__(self, reader: _Optional[int] = ..., holder: _Optional[int] = ..., relay: _Optional[int] = ...) -> None: ...
 
 class OpenReply(_message.Message):
     __slots__ = ("peer", "max_bytes", "known_missing")

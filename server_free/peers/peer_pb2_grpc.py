@@ -39,6 +39,11 @@ class PeerStub(object):
                 request_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchRequest.SerializeToString,
                 response_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchFrame.FromString,
                 _registered_method=True)
+        self.Probe = channel.unary_unary(
+                '/flwr_gossip.peers.Peer/Probe',
+                request_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.ProbeRequest.SerializeToString,
+                response_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.ProbeReply.FromString,
+                _registered_method=True)
 
 
 class PeerServicer(object):
@@ -52,6 +57,13 @@ class PeerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Probe(self, request, context):
+        """Says whether a Fetch of this requester would be served, at once and without a model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -59,6 +71,11 @@ def add_PeerServicer_to_server(servicer, server):
                     servicer.Fetch,
                     request_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchRequest.FromString,
                     response_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchFrame.SerializeToString,
+            ),
+            'Probe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Probe,
+                    request_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.ProbeRequest.FromString,
+                    response_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.ProbeReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -86,6 +103,106 @@ class Peer(object):
             request,
             target,
             '/flwr_gossip.peers.Peer/Fetch',
+            flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchRequest.SerializeToString,
+            flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchFrame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Probe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flwr_gossip.peers.Peer/Probe',
+            flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.ProbeRequest.SerializeToString,
+            flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.ProbeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class RelayStub(object):
+    """Missing associated documentation comment in .proto file."""
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Fetch = channel.unary_stream(
+                '/flwr_gossip.peers.Relay/Fetch',
+                request_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchRequest.SerializeToString,
+                response_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchFrame.FromString,
+                _registered_method=True)
+
+
+class RelayServicer(object):
+    """Missing associated documentation comment in .proto file."""
+
+    def Fetch(self, request, context):
+        """Fetches from the peer of id.node, which the requester cannot reach, and hands on every frame.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_RelayServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Fetch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Fetch,
+                    request_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchRequest.FromString,
+                    response_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchFrame.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'flwr_gossip.peers.Relay', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('flwr_gossip.peers.Relay', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Relay(object):
+    """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def Fetch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/flwr_gossip.peers.Relay/Fetch',
             flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchRequest.SerializeToString,
             flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchFrame.FromString,
             options,

@@ -17,14 +17,25 @@ from . import peer_pb2 as pb
 from .peer_pb2_grpc import (
     LocalPeerServicer,
     PeerServicer,
+    RelayServicer,
     add_LocalPeerServicer_to_server,
     add_PeerServicer_to_server,
+    add_RelayServicer_to_server,
 )
 
-__all__ = ["parse", "raw_fetch", "raw_publish", "serve_local_peer", "serve_peer"]
+__all__ = [
+    "parse",
+    "raw_fetch",
+    "raw_publish",
+    "raw_relay",
+    "serve_local_peer",
+    "serve_peer",
+    "serve_relay",
+]
 
 M = TypeVar("M", bound=Message)
 PEER = pb.DESCRIPTOR.services_by_name["Peer"].full_name
+RELAY = pb.DESCRIPTOR.services_by_name["Relay"].full_name
 LOCAL_PEER = pb.DESCRIPTOR.services_by_name["LocalPeer"].full_name
 
 
@@ -39,8 +50,18 @@ def parse(kind: type[M], message: bytes) -> M:
 
 
 def raw_fetch(channel: Any) -> Callable[..., Any]:
-    """Return the method Fetch; its answers are bytes."""
-    method: Callable[..., Any] = channel.unary_stream(f"/{PEER}/Fetch", request_serializer=_as_sent)
+    """Return the method Fetch of a peer; its answers are bytes."""
+    return _fetch(channel, PEER)
+
+
+def raw_relay(channel: Any) -> Callable[..., Any]:
+    """Return the method Fetch of a peer that relays; its answers are bytes."""
+    return _fetch(channel, RELAY)
+
+
+def _fetch(channel: Any, service: str) -> Callable[..., Any]:
+    path = f"/{service}/Fetch"
+    method: Callable[..., Any] = channel.unary_stream(path, request_serializer=_as_sent)
     return method
 
 
@@ -73,10 +94,16 @@ class _Server:
 
 def serve_peer(service: PeerServicer, server: Any) -> None:
     """Serve ``service``, whose Fetch writes messages and bytes."""
-    handler = grpc.unary_stream_rpc_method_handler(
-        service.Fetch, pb.FetchRequest.FromString, _as_sent
-    )
-    add_PeerServicer_to_server(service, _Server(server, {"Fetch": handler}))
+    add_PeerServicer_to_server(service, _Server(server, {"Fetch": _fetch_handler(service)}))
+
+
+def serve_relay(service: RelayServicer, server: Any) -> None:
+    """Serve ``service``, whose Fetch writes messages and bytes."""
+    add_RelayServicer_to_server(service, _Server(server, {"Fetch": _fetch_handler(service)}))
+
+
+def _fetch_handler(service: PeerServicer | RelayServicer) -> Any:
+    return grpc.unary_stream_rpc_method_handler(service.Fetch, pb.FetchRequest.FromString, _as_sent)
 
 
 def serve_local_peer(service: LocalPeerServicer, server: Any) -> None:
