@@ -10,6 +10,7 @@ from flwr.supercore import log
 
 from ..server_free.errors import GossipError, one_line
 from ..server_free.orders import RECORD, Evaluation, Loss, Report
+from ..server_free.peers.links import Traffic
 from .dialects import Dialect, checked_reply
 from .records import report_record, split
 from .sessions import config_in, open_session, user_config
@@ -27,12 +28,12 @@ def run_evaluation(
     config = config_in(order.round, user_config(order, msg))
     losses: list[Loss] = []
     metrics, failure = MetricRecord(), ""
-    fetched = 0
+    traffic, probed = Traffic(), ""
     try:
         with open_session(order, msg, ctxt) as session:
-            losses = session.gatherer.losses
+            losses, probed = session.gatherer.losses, session.probed
             model, _ = split(session.gatherer.mixed(order.slot, order.round), ())
-            fetched = session.link.traffic.bytes_fetched
+            traffic = session.link.traffic
         msg.content = dialect.wrap(model, {}, config, evaluating=True)
         reply = checked_reply(call_next(msg, ctxt), "evaluate")
         if reply.has_error():
@@ -44,7 +45,12 @@ def run_evaluation(
         log(ERROR, "gossip_mod: the evaluate function raised", exc_info=error)
         failure = one_line(error)
     report = Report(
-        node=order.node, losses=Loss.dump(losses), failure=failure, bytes_fetched=fetched
+        node=order.node,
+        losses=Loss.dump(losses),
+        failure=failure,
+        bytes_fetched=traffic.bytes_fetched,
+        bytes_relayed=traffic.bytes_relayed,
+        probed=probed,
     )
     content = RecordDict({RECORD: report_record(report), "metrics": metrics})
     return Message(content, reply_to=msg)

@@ -16,7 +16,7 @@ from flwr.supercore import log
 from ..server_free.errors import GossipError, PlanMismatch, one_line
 from ..server_free.models import Model
 from ..server_free.orders import RECORD, Loss, Report, Segment, plugin_version
-from ..server_free.peers.links import ModelId
+from ..server_free.peers.links import ModelId, Traffic
 from ..server_free.sketches import sketch
 from .dialects import Dialect, checked_reply
 from .gathering import Latest
@@ -76,12 +76,13 @@ class _Runner:
     sketch: bytes = b""
     served: ArrayRecord | None = None
     seconds: float = 0.0
-    traffic: tuple[int, int] = (0, 0)
+    traffic: Traffic = field(default_factory=Traffic)
+    probed: str = ""
 
     def run(self, session: Session) -> None:
         """Run all rounds and the last mixing, and keep the accounts even when one fails."""
         self._check_digest(session)
-        self.losses = session.gatherer.losses
+        self.losses, self.probed = session.gatherer.losses, session.probed
         started = time.monotonic()
         try:
             for round in range(self.order.first, self.order.last + 1):
@@ -91,8 +92,7 @@ class _Runner:
             self._mix_once_more(session)
         finally:
             self.seconds = time.monotonic() - started
-            traffic = session.link.traffic
-            self.traffic = (traffic.bytes_fetched, traffic.bytes_published)
+            self.traffic = session.link.traffic
 
     def _check_digest(self, session: Session) -> None:
         order = self.order
@@ -160,8 +160,10 @@ class _Runner:
             failure=failure and f"{self._where()}: {failure}",
             odd_metrics=odd,
             seconds=self.seconds,
-            bytes_fetched=self.traffic[0],
-            bytes_published=self.traffic[1],
+            bytes_fetched=self.traffic.bytes_fetched,
+            bytes_published=self.traffic.bytes_published,
+            bytes_relayed=self.traffic.bytes_relayed,
+            probed=self.probed,
             sketch=self.sketch,
         )
         content = RecordDict({RECORD: report_record(report), "metrics": regular})

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from logging import WARNING
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message
+from flwr.supercore import log
 
 from ..server_free.choco import Copies
 from ..server_free.coding import Codec, Coder, Plain
@@ -16,6 +18,7 @@ from ..server_free.errors import ModError
 from ..server_free.orders import INITIAL_RECORD, RECORD, Evaluation, Order, Segment
 from ..server_free.peers.links import INITIAL, Membership, Patience, PeerLink, connect
 from ..server_free.plans import Plan
+from ..server_free.reachability import Probed, Relayed
 from .gathering import Gatherer
 from .records import from_record, record_of, records_of
 
@@ -29,6 +32,7 @@ class Session:
     plan: Plan
     link: PeerLink
     gatherer: Gatherer
+    probed: str
 
 
 @contextmanager
@@ -47,6 +51,8 @@ def open_session(order: Order, msg: Message, ctxt: Context) -> Iterator[Session]
         last=playing.last if playing else 0,
         known=common.lost,
         final=_round_of(order) >= common.plan.num_rounds,
+        cut=_reasons(order.cut),
+        relayed=tuple(Relayed(*pair) for pair in json.loads(order.relayed)),
     )
     # For as long as others wait for it, the own peer may be away.
     with connect(_own_peer(order, ctxt), membership, return_s=order.silence_s) as link:
@@ -56,7 +62,19 @@ def open_session(order: Order, msg: Message, ctxt: Context) -> Iterator[Session]
         gatherer = Gatherer(common.plan, order.node, link, patience, order.signature)
         gatherer.coder = _coder(order, gatherer)
         gatherer.where = f"run={ctxt.run_id} training={order.training}"
-        yield Session(common.plan, link, gatherer)
+        yield Session(common.plan, link, gatherer, _probe(link, order))
+
+
+def _probe(link: PeerLink, order: Order) -> str:
+    """Try to talk to the peers that the order names; return what goes into the report."""
+    nodes = [int(node) for node in order.probe.split(",") if node]
+    if not nodes:
+        return ""
+    unreachable = link.probe(nodes)
+    for one in unreachable:
+        log(WARNING, "gossip_mod: %s", one)
+    reached = set(nodes) - {one.holder for one in unreachable}
+    return Probed(tuple(sorted(reached)), tuple(unreachable)).dump()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +89,11 @@ class _Common:
 @lru_cache(maxsize=4)
 def _read(plan: str, addresses: str, lost: str) -> _Common:
     """Return it; nodes that run in one process read it once."""
-    reasons = {int(node): reason for node, reason in json.loads(lost).items()}
-    return _Common(Plan.from_json(plan), tuple(json.loads(addresses)), reasons)
+    return _Common(Plan.from_json(plan), tuple(json.loads(addresses)), _reasons(lost))
+
+
+def _reasons(text: str) -> Mapping[int, str]:
+    return {int(node): reason for node, reason in json.loads(text).items()}
 
 
 def _round_of(order: Order) -> int:

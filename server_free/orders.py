@@ -83,7 +83,10 @@ class Order(Sealed):
     address of its peer; one entry stands for all nodes. ``plan`` is ``Plan.to_json()``.
     ``signature`` is a digest of the initial arrays' names, shapes and dtypes. ``travelling``
     is a comma-separated list of further ArrayRecord names, ``codec`` the strategy's argument,
-    ``lost`` JSON, node -> reason, of the nodes that are not waited for. Times are in seconds.
+    ``lost`` JSON, node -> reason, of the nodes that are not waited for. ``probe`` is a
+    comma-separated list of the nodes whose peers the client is to probe first; ``cut``, as
+    ``lost``, names those that this one client does not reach; ``relayed`` is a JSON list of the
+    pairs [reader, holder, relay] that it has to do with. Times are in seconds.
     """
 
     training: str
@@ -102,6 +105,9 @@ class Order(Sealed):
     silence_s: float
     start_s: float
     ceiling_s: float
+    probe: str = ""
+    cut: str = "{}"
+    relayed: str = "[]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +171,8 @@ class Report(Sealed):
     ``rounds`` is a comma-separated list of the rounds completed, in the order of the metric lists;
     ``losses`` a JSON list of :class:`Loss`; ``odd_metrics`` is JSON, metric -> round -> value,
     for metrics that are lists or absent in some rounds; ``failure`` is empty or one sentence;
-    ``seconds`` is the wall time spent in the rounds.
+    ``seconds`` is the wall time spent in the rounds; ``probed`` is ``Probed.dump()``, or "" where
+    nothing was probed; ``bytes_relayed`` is the part of ``bytes_fetched`` that came by a relay.
     """
 
     KIND: ClassVar[str] = "report"
@@ -179,6 +186,8 @@ class Report(Sealed):
     bytes_fetched: int = 0
     bytes_published: int = 0
     sketch: bytes = b""
+    probed: str = ""
+    bytes_relayed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from flwr.supercore import log
 
 from ..server_free.errors import GossipError, NoNodesLeft
 from .exchange import push
+from .pairs import Pairs
 from .roster import Member, hello, introduction
 
 __all__ = ["Attendance"]
@@ -26,6 +27,7 @@ class Attendance:
 
     grid: Grid
     members: list[Member]
+    pairs: Pairs = field(default_factory=Pairs)
     live: set[int] = field(default_factory=set)
     failures: dict[int, list[str]] = field(default_factory=dict)
     greetings: dict[str, Message] = field(default_factory=dict)

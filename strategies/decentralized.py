@@ -27,6 +27,7 @@ from .attendance import Attendance
 from .dispatch import Dispatch
 from .metrics import evaluate_metrics, train_metrics
 from .pacing import Pacer
+from .pairs import Pairs
 from .planes import Plane, open_plane
 from .results import GossipResult
 from .roster import assemble
@@ -118,7 +119,7 @@ class Decentralized(Strategy):
         evaluate = ConfigRecord() if evaluate_config is None else evaluate_config
         members = assemble(grid, self.settings.min_available_nodes, self.settings.join_timeout)
         result = self._carry_out(
-            Attendance(grid, members),
+            Attendance(grid, members, Pairs(self.settings.unreachable)),
             Assignment(initial_arrays, num_rounds, timeout, train, evaluate, evaluate_fn),
         )
         _log_end(result, time.monotonic() - began)
@@ -246,6 +247,8 @@ class Decentralized(Strategy):
 
     def _run(self, training: Training, assignment: Assignment) -> None:
         training.result.arrays = assignment.initial
+        if training.plan.num_rounds:
+            training.probe(assignment.train)
         first = 1
         while first <= training.plan.num_rounds:
             self._run_segment(training, first, assignment.train)
@@ -262,8 +265,6 @@ class Decentralized(Strategy):
         grid, arrays = training.attendance.grid, training.result.arrays
         replies = training.exchange(list(self.configure_train(first, arrays, config, grid)))
         last = training.last
-        if first == 1:
-            training.check_reachable()
         training.pacer.measured(last - first + 1, training.segment_s())
         self.aggregate_train(first, replies)
         training.attendance.check_alive()

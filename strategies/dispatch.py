@@ -93,6 +93,10 @@ class Dispatch:
         """
         return self._segments(plan, last + 1, last, config, self._mixing(plan, last, slots))
 
+    def probe(self, plan: Plan, config: ConfigRecord, nodes: Iterable[int]) -> list[Message]:
+        """Return messages that play no round: the nodes only probe the peers of others."""
+        return self._segments(plan, 1, 0, config, {node: Task() for node in nodes})
+
     def fetch(
         self, plan: Plan, last: int, config: ConfigRecord, slots: Collection[int]
     ) -> list[Message]:
@@ -131,8 +135,9 @@ class Dispatch:
         count = max(1, int(self.settings.fraction_evaluate * len(live) + 0.5))
         chosen = sample(self.settings.seed, round, len(live), count, purpose="evaluation")
         shared = self._shared(plan.recent(round - _LOOK_BACK))
+        pairs = self._pairs(plan)
         orders = (
-            Evaluation(**shared, node=node, round=round, slot=slot_of(node))
+            Evaluation(**shared, **pairs(node), node=node, round=round, slot=slot_of(node))
             for node in sorted(live[place] for place in chosen)
         )
         return self._messages(orders, config, MessageType.EVALUATE)
@@ -141,6 +146,7 @@ class Dispatch:
         """Treat nodes that came back as new: their peer may be another one, or be empty."""
         for node in nodes:
             self.started.discard(node)
+            self.attendance.pairs.forget(node)
             if self.plane.deployed:
                 addresses = list(self.plane.addresses)
                 addresses[node] = self.attendance.members[node].intro.peer
@@ -152,9 +158,11 @@ class Dispatch:
         """Return one message a live node of ``tasks``."""
         shared = self._shared(plan.recent(first - _LOOK_BACK))
         segment = secrets.token_hex(4)
+        pairs = self._pairs(plan)
         orders = (
             Segment(
                 **shared,
+                **pairs(node),
                 node=node,
                 segment=segment,
                 first=first,
@@ -167,6 +175,12 @@ class Dispatch:
             for node in sorted(tasks.keys() & self.attendance.live)
         )
         return self._messages(orders, config, MessageType.TRAIN)
+
+    def _pairs(self, plan: Plan) -> Callable[[int], Mapping[str, Any]]:
+        """Return node -> what its order says of pairs; nothing where all share one peer."""
+        if not self.plane.deployed:
+            return lambda node: {}
+        return self.attendance.pairs.orders(plan, self.attendance.live)
 
     @staticmethod
     def _mixing(plan: Plan, round: int, serving: Collection[int]) -> dict[int, Task]:

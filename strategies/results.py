@@ -10,6 +10,7 @@ from flwr.serverapp.strategy import Result
 
 from ..server_free.orders import Loss
 from ..server_free.plans import Plan
+from ..server_free.reachability import Unreachable
 
 __all__ = ["GossipResult", "SearchResult", "TrafficTotal", "Trial"]
 
@@ -19,17 +20,20 @@ class TrafficTotal:
     """Payload bytes of a training.
 
     ``bytes_between_clients`` is what clients fetched from other nodes;
-    ``bytes_through_server`` the content of all Flower messages, both ways.
+    ``bytes_through_server`` the content of all Flower messages, both ways; ``bytes_relayed`` the
+    part of ``bytes_between_clients`` that a third node's peer has handed on.
     """
 
     bytes_between_clients: int = 0
     bytes_through_server: int = 0
+    bytes_relayed: int = 0
 
     def __add__(self, other: TrafficTotal) -> TrafficTotal:
         """Return the sum of both."""
         return TrafficTotal(
             self.bytes_between_clients + other.bytes_between_clients,
             self.bytes_through_server + other.bytes_through_server,
+            self.bytes_relayed + other.bytes_relayed,
         )
 
 
@@ -53,6 +57,9 @@ class GossipResult(Result):
         Every model that did not arrive: who missed what, why, and what was used instead.
     failures : dict of int to list of str
         Node -> what went wrong there.
+    unreachable : list of Unreachable
+        Every pair of nodes whose peers cannot connect: reader, holder, address, why, and the node
+        whose peer relays between them.
     traffic : TrafficTotal
         Bytes between clients and through the server.
     plan : Plan, optional
@@ -64,6 +71,7 @@ class GossipResult(Result):
     consensus_distance: dict[int, float] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
     failures: dict[int, list[str]] = field(default_factory=dict)
+    unreachable: list[Unreachable] = field(default_factory=list)
     traffic: TrafficTotal = field(default_factory=TrafficTotal)
     plan: Plan | None = None
 
@@ -78,6 +86,9 @@ class GossipResult(Result):
         ]
         if self.losses:
             lines.append(f"Models that did not arrive: {len(self.losses)}; see result.losses")
+        if self.unreachable:
+            count = len(self.unreachable)
+            lines.append(f"Pairs of nodes that cannot connect: {count}; see result.unreachable")
         if self.failures:
             lines.append(f"Nodes that failed: {sorted(self.failures)}; see result.failures")
         return "\n".join(lines) + "\n"

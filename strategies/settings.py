@@ -14,6 +14,7 @@ from ..server_free.counts import check_count
 from ..server_free.errors import PlanError
 from ..server_free.orders import INITIAL_RECORD, RECORD
 from ..server_free.schedules import check_seed
+from .pairs import UNREACHABLE_MODES
 
 __all__ = ["MetricsFn", "Options", "Settings"]
 
@@ -32,6 +33,7 @@ class Options(TypedDict, total=False):
     peer_timeout: float
     join_timeout: float
     codec: str
+    unreachable: str
     travelling: Sequence[str]
     weighted_by_key: str
     arrayrecord_key: str
@@ -71,6 +73,12 @@ class Settings:
         number; "block-int8:lossy" in one, with the error floor that is accepted by this name. With
         "choco:fp16", "choco:bf16" or "choco:block-int8" coded differences with error feedback
         travel, which leaves no floor: only for :class:`Gossip` over a fixed topology.
+    unreachable : str (default: "report")
+        What to do about nodes whose peers cannot connect, which the nodes find out before their
+        first round. ``"report"`` names the pairs in the log and in ``result.unreachable`` and goes
+        on without the models between them; ``"refuse"`` raises ``PeerUnreachable`` before round 1;
+        ``"relay"`` sends the models through a third node's peer that both can talk to. The last
+        two cost a Flower message more; in ``"relay"`` all pairs are tried.
     travelling : sequence of str (default: ())
         Further ArrayRecords (optimizer state, say) that go from client to client with the
         model. The train function returns them under these names, and finds them in its next
@@ -92,6 +100,7 @@ class Settings:
     peer_timeout: float = 10.0
     join_timeout: float = 300.0
     codec: str = "none"
+    unreachable: str = "report"
     travelling: Sequence[str] = ()
     weighted_by_key: str = "num-examples"
     arrayrecord_key: str = "arrays"
@@ -109,6 +118,10 @@ class Settings:
         for name in ("peer_timeout", "join_timeout"):
             _check_number(name, getattr(self, name), low=1e-3)
         Codec(self.codec)
+        if self.unreachable not in UNREACHABLE_MODES:
+            raise PlanError(
+                f"unreachable is {self.unreachable!r}, allowed is one of {UNREACHABLE_MODES}."
+            )
         self._check_keys()
 
     def _check_keys(self) -> None:

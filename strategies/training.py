@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from logging import WARNING
+from logging import INFO, WARNING
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,12 @@ from flwr.app import (
 )
 from flwr.supercore import log
 
-from ..server_free.errors import GossipError, ModError, PeerUnreachable
+from ..server_free.errors import GossipError, ModError
 from ..server_free.mixing import mix
 from ..server_free.models import Model
 from ..server_free.orders import RECORD, Loss, Report, read
 from ..server_free.plans import Plan
+from ..server_free.reachability import Probed
 from ..server_free.sketches import estimate
 from .attendance import Attendance
 from .dispatch import Dispatch
@@ -98,6 +99,18 @@ class Training:
         collect = ends and self.wants_models(last)
         return self.dispatch.play(self.plan, first, last, config, ends, collect)
 
+    def probe(self, config: ConfigRecord) -> None:
+        """Let nodes probe before round 1 where that has messages of its own.
+
+        Raises ``PeerUnreachable`` where a pair that cannot connect is to end the run.
+        """
+        pairs = self.attendance.pairs
+        nodes = pairs.to_ask(self.plan.num_nodes) & self.attendance.live
+        if self.dispatch.plane.deployed and nodes:
+            self.exchange(self.dispatch.probe(self.plan, config, nodes))
+            self.attendance.check_alive()
+            pairs.check(self.attendance.live)
+
     def mix_after(self, config: ConfigRecord) -> list[Message]:
         """Return the messages that let the holders of the last round mix once more, at a stop."""
         return self.dispatch.mix_after(self.plan, self.last, config, self.served_slots())
@@ -128,6 +141,7 @@ class Training:
                 overdue = f"no reply within timeout={self.dispatch.timeout_s:g} s"
                 self.attendance.lose(node, self._dead().get(node) or overdue)
         self._tell_losses()
+        self._tell_pairs()
         return replies
 
     def _tell_losses(self) -> None:
@@ -135,6 +149,14 @@ class Training:
         for holder in sorted({loss.holder for loss in self.losses}):
             own = [loss for loss in self.losses if loss.holder == holder]
             log(WARNING, "%d models of node %d are missing: %s", len(own), holder, own[0].reason)
+
+    def _tell_pairs(self) -> None:
+        """Log the pairs that cannot talk when they have changed, and put them into the result."""
+        pairs, live = self.attendance.pairs, self.attendance.live
+        level = WARNING if pairs.lost else INFO
+        for line in pairs.news(live):
+            log(level, line)
+        self.result.unreachable = pairs.unreachable(live)
 
     def _take_in(self, reply: Message, slots: Mapping[int, Any]) -> None:
         """Note what a reply says; ``slots`` is Flower node id -> slot whose model was asked for."""
@@ -145,13 +167,16 @@ class Training:
         try:
             report = self._report(node, reply)
             losses = Loss.load(report.losses)
+            probed = Probed.load(report.probed, node)
         except GossipError as error:
             self._failed(node, reply, str(error))
             return
         self.reports[node] = report
         self.losses += losses
         self.result.losses += losses
+        self.attendance.pairs.take(node, probed)
         self.result.traffic.bytes_between_clients += report.bytes_fetched
+        self.result.traffic.bytes_relayed += report.bytes_relayed
         if report.sketch:
             self.sketches.append(np.frombuffer(report.sketch, "<f4"))
         record = reply.content.get(self.dispatch.settings.arrayrecord_key)
@@ -184,31 +209,17 @@ class Training:
             self.attendance.lose(node, reason)
 
     def _dead(self) -> dict[int, str]:
-        """Return the nodes that the reports of this exchange name as dead, with the reason."""
+        """Return the nodes that the reports of this exchange name as dead, with the reason.
+
+        Who never reached a node, or only through others, knows nothing of it.
+        """
         return {
             loss.holder: loss.reason
             for loss in self.losses
-            if loss.kind in _DEADLY and loss.holder not in self.reports
+            if loss.kind in _DEADLY
+            and loss.holder not in self.reports
+            and (loss.reader, loss.holder) not in self.attendance.pairs.lost
         }
-
-    def check_reachable(self) -> None:
-        """Raise ``PeerUnreachable`` for every pair that could not talk though both are alive.
-
-        Meant for the first segment: later, an unreachable peer is a loss like any other.
-        """
-        alive = self.reports.keys() & self.attendance.live
-        pairs = {
-            (loss.reader, loss.holder): loss.reason
-            for loss in self.losses
-            if loss.holder in alive
-            and (loss.kind == "unreachable" or (loss.kind == "silent" and loss.round == 1))
-        }
-        if pairs:
-            lines = [f"node {r} cannot reach node {h}: {why}" for (r, h), why in pairs.items()]
-            raise PeerUnreachable(
-                "some peers cannot be reached by their neighbours; check --listen, --advertise "
-                "and firewalls:\n  " + "\n  ".join(lines)
-            )
 
     def segment_s(self) -> float:
         """Return the wall time of the segment's rounds, in seconds.
