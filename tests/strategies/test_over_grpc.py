@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from apps import Calls, initial, local_update, play, quadratic_app, to_vector
-from flwr_gossip.server_free.errors import PeerUnreachable
 from flwr_gossip.server_free.peers.host import PeerHost
 from flwr_gossip.strategies import Gossip, GossipResult, Teleportation
 from flwr_gossip.strategies.decentralized import Decentralized
@@ -126,13 +125,3 @@ def test_the_only_slot_outlives_its_holder() -> None:
         assert first.used == f"slot 0 of round 5 from node {before}"
     assert np.isfinite(to_vector(result.arrays)).all()
     assert not np.allclose(to_vector(result.arrays), to_vector(initial("float64")))
-
-
-def test_an_advertised_address_where_nobody_listens_is_named_at_the_start() -> None:
-    calls = Calls()
-    strategy = Gossip("ring", fraction_evaluate=0.0, peer_timeout=1.0)
-    with ExitStack() as stack:
-        hosts = [stack.enter_context(PeerHost()) for _ in range(3)]
-        hosts.append(stack.enter_context(PeerHost(advertise="127.0.0.1:1")))
-        with pytest.raises(PeerUnreachable, match=r"node 0 cannot reach node 3: .*127\.0\.0\.1:1"):
-            deployed(strategy, hosts, calls, 10)
