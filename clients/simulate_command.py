@@ -22,5 +22,5 @@ def simulate_app(
         logging.getLogger("flwr").setLevel(logging.WARNING)
     began = time.monotonic()
     app = load_flower_app(folder, run_config)
-    run_flower_app(app, num_nodes, max_workers)
+    run_flower_app(app, num_nodes, max_workers, progress=False if quiet else None)
     print(f"{num_nodes} nodes in this process, {time.monotonic() - began:.1f} s")

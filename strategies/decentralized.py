@@ -23,6 +23,7 @@ from ..server_free.counts import check_count
 from ..server_free.errors import ModelError, PlanError
 from ..server_free.models import check_dtypes, check_finite
 from ..server_free.plans import Plan
+from ..server_free.simulation.round_bar import round_bar
 from .attendance import Attendance
 from .dispatch import Dispatch
 from .metrics import evaluate_metrics, train_metrics
@@ -249,16 +250,18 @@ class Decentralized(Strategy):
         training.result.arrays = assignment.initial
         if training.plan.num_rounds:
             training.probe(assignment.train)
-        first = 1
-        while first <= training.plan.num_rounds:
-            self._run_segment(training, first, assignment.train)
-            stop = training.is_stop(training.last)
-            if stop:
-                self._fetch_models(training, assignment.train)
-            self._log_round(training)
-            if stop:
-                self._run_evaluation(training, assignment)
-            first = training.last + 1
+        rounds, first = training.plan.num_rounds, 1
+        shown = getattr(training.attendance.grid, "progress", False)
+        with round_bar(rounds, shown) as advance:
+            while first <= rounds:
+                self._run_segment(training, first, assignment.train)
+                stop = training.is_stop(training.last)
+                if stop:
+                    self._fetch_models(training, assignment.train)
+                advance(training.last, self._log_round(training))
+                if stop:
+                    self._run_evaluation(training, assignment)
+                first = training.last + 1
 
     def _run_segment(self, training: Training, first: int, config: ConfigRecord) -> None:
         training.take_back()
@@ -269,11 +272,14 @@ class Decentralized(Strategy):
         self.aggregate_train(first, replies)
         training.attendance.check_alive()
 
-    def _log_round(self, training: Training) -> None:
+    def _log_round(self, training: Training) -> str:
+        """Log what the newest round's metrics are, and return it."""
         last = training.last
         metrics = training.result.train_metrics_clientapp.get(last)
         distance = training.result.consensus_distance.get(last)
-        log(INFO, "[ROUND %s/%s] %s", last, training.plan.num_rounds, _brief(metrics, distance))
+        text = _brief(metrics, distance)
+        log(INFO, "[ROUND %s/%s] %s", last, training.plan.num_rounds, text)
+        return text
 
     def _fetch_models(self, training: Training, config: ConfigRecord) -> None:
         """Get the models that the segment could not hand over, or whose holders are lost."""

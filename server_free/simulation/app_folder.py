@@ -57,13 +57,22 @@ def load_flower_app(folder: Path, overrides: Sequence[str] = ()) -> FlowerApp:
     return FlowerApp(server_app, _loaded(components, "clientapp", ClientApp, folder), config)
 
 
-def run_flower_app(app: FlowerApp, num_nodes: int, max_workers: int = 1) -> Context:
-    """Run the ServerApp over ``num_nodes`` virtual nodes in this process; return its context."""
+def run_flower_app(
+    app: FlowerApp, num_nodes: int, max_workers: int = 1, progress: bool | None = None
+) -> Context:
+    """Run the ServerApp over ``num_nodes`` virtual nodes in this process; return its context.
+
+    ``max_workers`` and ``progress`` are those of :class:`InProcessGrid`.
+    """
     context = Context(
         run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=dict(app.run_config)
     )
     with InProcessGrid(
-        app.client_app, num_nodes, run_config=app.run_config, max_workers=max_workers
+        app.client_app,
+        num_nodes,
+        run_config=app.run_config,
+        max_workers=max_workers,
+        progress=progress,
     ) as grid:
         app.server_app(grid=grid, context=context)
     return context

@@ -40,8 +40,14 @@ class InProcessGrid(Grid):
     node_config : callable, optional
         ``i -> dict`` of further node-config entries of node i.
     max_workers : int (default: 1)
-        Clients that run at the same time, in threads. With fewer workers than active nodes
-        a message must not carry more than one round, which the strategies see to.
+        Clients that run at the same time, in threads. More than one helps only where the train
+        function spends most of its time outside Python, as large torch models do, and cores are
+        free for it; with an update of 5 ms two were no faster. With fewer workers than active
+        nodes a message must not carry more than one round, which the strategies see to.
+
+    progress : bool, optional
+        Whether the strategies of this package show a progress bar over the rounds, by default
+        when stderr is a terminal. Flower's own log their rounds.
 
     Notes
     -----
@@ -57,10 +63,12 @@ class InProcessGrid(Grid):
         run_config: UserConfig | None = None,
         node_config: Callable[[int], dict[str, Any]] | None = None,
         max_workers: int = 1,
+        progress: bool | None = None,
     ) -> None:
         self.client_app = client_app
         self.num_nodes = check_count("num_nodes", num_nodes)
         self.max_workers = check_count("max_workers", max_workers)
+        self.progress = progress
         self._run_config: UserConfig = dict(run_config or {})
         self._node_config = node_config or (lambda _: {})
         self._contexts: dict[int, Context] = {}  # those that hold state

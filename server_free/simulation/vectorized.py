@@ -12,9 +12,7 @@ Stich, ICLR 2025, arXiv:2501.15259, Algorithm 1), whose matrix has k rows whatev
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -31,6 +29,7 @@ from .networks import Network
 from .node_data import ArrayOrTensor, NodeData, checked_pair
 from .optimizers import SGD, LearningRate, check_number
 from .records import Record
+from .round_bar import round_bar
 from .timeline import Timeline
 from .trainer import Settings, Trainer
 
@@ -185,7 +184,7 @@ def simulate(
     training = Trainer(plan, batched, node_data, optimizer, settings, timeline)
     history: list[Record] = []
     diverged_at = None
-    with _bar(num_rounds, progress) as advance:
+    with round_bar(num_rounds, progress) as advance:
         for round in range(1, num_rounds + 1):
             record = training.run(round)
             finite = math.isfinite(record["train_loss"]) or not record["active"]
@@ -193,7 +192,7 @@ def simulate(
                 record |= training.evaluate(evaluator)
                 finite = math.isfinite(record["consensus_distance"])
             history.append(record)
-            advance(record)
+            advance(round, f"train loss {record['train_loss']:.4g}")
             if not finite:
                 diverged_at = round
                 break
@@ -302,21 +301,3 @@ def _evaluator(
     pair = given.placed(model.start.device, model.layout.dtype)
     chosen = default_metrics(model.loss, pair.targets) if metrics is None else metrics
     return Evaluator(model, pair.inputs, pair.targets, checked_metrics(chosen))
-
-
-@contextmanager
-def _bar(num_rounds: int, wanted: bool | None) -> Iterator[Callable[[Record], None]]:
-    if not (sys.stderr.isatty() if wanted is None else wanted):
-        yield lambda record: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("rounds", total=num_rounds)
-
-        def advance(record: Record) -> None:
-            text = f"round {record['round']}, train loss {record['train_loss']:.4g}"
-            bar.update(task, advance=1, description=text)
-
-        yield advance

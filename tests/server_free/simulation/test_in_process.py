@@ -94,3 +94,13 @@ def test_flowers_own_fedavg_runs_on_it() -> None:
         x = examples @ trained / examples.sum()
     np.testing.assert_allclose(to_vector(result.arrays), x, rtol=1e-12)
     assert to_record(x, "float64").keys() == result.arrays.keys()
+
+
+def test_a_progress_bar_shows_the_rounds_on_request_and_not_without_a_terminal(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for progress in (True, None):
+        with InProcessGrid(counting_app({}, []), 2, progress=progress) as grid:
+            Gossip("ring", fraction_evaluate=0.0).start(grid, initial(), num_rounds=3)
+        bar = [line for line in capfd.readouterr().err.splitlines() if "━" in line]
+        assert any("round 3" in line and "100%" in line for line in bar) == bool(progress)
