@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -82,12 +83,16 @@ class InProcessGrid(Grid):
             TaskIdentity._node_id,
         )
         TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, _SERVER_NODE_ID
+        self._froze = _freeze_heap()
 
     def close(self) -> None:
         """Wait for running clients and restore the task identity."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         identity = self._outer_identity
         TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id = identity
+        if self._froze:
+            self._froze = False
+            gc.unfreeze()
 
     def __enter__(self) -> InProcessGrid:
         """Return the grid."""
@@ -182,3 +187,15 @@ class InProcessGrid(Grid):
             state=RecordDict(),
             run_config=self._run_config,
         )
+
+
+def _freeze_heap() -> bool:
+    """Spare the garbage collector what is there now; return whether that is to be taken back.
+
+    Thousands of messages a round make it run often, and most of what it would look at are modules.
+    """
+    if gc.get_freeze_count():  # somebody else did, and takes it back
+        return False
+    gc.collect()
+    gc.freeze()
+    return True

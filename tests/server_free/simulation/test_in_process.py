@@ -104,3 +104,10 @@ def test_a_progress_bar_shows_the_rounds_on_request_and_not_without_a_terminal(
             Gossip("ring", fraction_evaluate=0.0).start(grid, initial(), num_rounds=3)
         bar = [line for line in capfd.readouterr().err.splitlines() if "━" in line]
         assert any("round 3" in line and "100%" in line for line in bar) == bool(progress)
+
+
+def test_the_garbage_collector_is_as_before_once_all_grids_are_closed() -> None:
+    before = gc.get_freeze_count()
+    with InProcessGrid(ClientApp(), 1), InProcessGrid(ClientApp(), 1):
+        pass
+    assert gc.get_freeze_count() == before
