@@ -24,6 +24,7 @@ __all__ = [
     "Chunk",
     "Decoder",
     "EncodedModel",
+    "StoredChunks",
     "decode",
     "encode",
     "encoded_bytes",
@@ -52,6 +53,24 @@ class Chunk:
     crc32: int
 
 
+class StoredChunks(Sequence[Chunk]):
+    """Chunks that are kept elsewhere: each is read when it is asked for, all but the last alike."""
+
+    @property
+    def chunk_bytes(self) -> int:
+        """The size of each chunk but the last, which may be shorter."""
+        raise NotImplementedError
+
+    @property
+    def checksums(self) -> Sequence[int]:
+        """The CRC-32 of each chunk."""
+        raise NotImplementedError
+
+    def joined(self, start: int, stop: int) -> bytes:
+        """Return the bytes of some chunks in one piece."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedModel:
     """A model as it is kept and sent: specs, size of the buffer in bytes, and its chunks."""
@@ -63,19 +82,23 @@ class EncodedModel:
     @property
     def chunk_bytes(self) -> int:
         """The size of each chunk but the last, which may be shorter."""
+        if isinstance(self.chunks, StoredChunks):
+            return self.chunks.chunk_bytes
         return len(self.chunks[0].data) if self.chunks else 0
 
     @property
-    def checksums(self) -> list[int]:
+    def checksums(self) -> Sequence[int]:
         """The CRC-32 of each chunk."""
+        if isinstance(self.chunks, StoredChunks):
+            return self.chunks.checksums
         return [chunk.crc32 for chunk in self.chunks]
 
     def same_bytes(self, other: EncodedModel) -> bool:
         """Return whether both are the same model bit for bit, however they were cut."""
         if (self.tensors, self.nbytes) != (other.tensors, other.nbytes):
             return False
-        if self.chunks == other.chunks:
-            return True
+        if self.chunk_bytes == other.chunk_bytes:  # one chunk after the other, not all at once
+            return all(a.data == b.data for a, b in zip(self.chunks, other.chunks, strict=True))
         return b"".join(c.data for c in self.chunks) == b"".join(c.data for c in other.chunks)
 
     def encoded(self) -> EncodedModel:
@@ -136,6 +159,8 @@ def decode(encoded: EncodedModel) -> ReadOnlyModel:
 
 def joined(chunks: Sequence[Chunk], start: int, stop: int) -> bytes:
     """Return the bytes of ``chunks[start:stop]``."""
+    if isinstance(chunks, StoredChunks):
+        return chunks.joined(start, stop)
     some = chunks[start:stop]
     return bytes(some[0].data) if len(some) == 1 else b"".join(chunk.data for chunk in some)
 

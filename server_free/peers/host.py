@@ -28,6 +28,7 @@ from .metrics import PeerMetrics, parse_metrics_address
 from .network_service import NetworkService
 from .raw import serve_local_peer, serve_peer, serve_relay
 from .relay import RelayService, dialler
+from .shelf import Shelf
 from .store import Store
 from .tls import server_credentials
 
@@ -109,6 +110,7 @@ class PeerHost(BaseHost):
             self._observers.append(self._metrics)
         self._loop: LoopThread | None = None
         self._folder: SocketFolder | None = None
+        self._shelf: Shelf | None = None
         self._servers: list[Any] = []
         self._assigned = Assignments(lambda training: self.mailbox.key(training) is not None)
         self._relay: RelayService | None = None
@@ -200,7 +202,11 @@ class PeerHost(BaseHost):
         # The own client reads here too, in plain text, without a certificate: nobody else enters.
         reading = NetworkService(self.mailbox, bind_requester=False, observers=self._observers)
         serve_peer(reading, server)
-        writing = LocalService(self.mailbox, self.info, self._assigned, self._observers)
+        if address.startswith("unix:"):  # else it may be another container's
+            self._shelf = Shelf()
+        writing = LocalService(
+            self.mailbox, self.info, self._assigned, self._observers, self._shelf
+        )
         serve_local_peer(writing, server)
         await server.start()
 
@@ -226,6 +232,9 @@ class PeerHost(BaseHost):
             await self._relay.close()
 
     def _remove_socket(self) -> None:
+        if self._shelf is not None:
+            self._shelf.close()
+            self._shelf = None
         if self._folder is not None:
             self._folder.remove()
             self._folder = None

@@ -11,15 +11,17 @@ import grpc
 
 from ..codecs import Chunk, EncodedModel, check_specs
 from ..errors import MailboxFull, PeerError, WireError
+from ..models import TensorSpec
 from ..reachability import Relayed
 from . import frames
 from . import peer_pb2 as pb
 from .assignments import Assignments
 from .events import Observer
-from .links import KEY_BYTES, ModelId, PeerInfo
+from .links import KEY_BYTES, PeerInfo
 from .mailbox import Attachment, Mailbox, Unregistered
 from .peer_pb2_grpc import LocalPeerServicer
 from .raw import parse
+from .shelf import Shelf
 
 __all__ = ["LocalService"]
 
@@ -66,6 +68,8 @@ class LocalService(LocalPeerServicer):
         Where the pairs that are relayed are noted.
     observers : Sequence[Observer] (default: none)
         Told of each publication.
+    shelf : Shelf | None (default: None)
+        Where models are handed over as files; without it they all come as streams.
     """
 
     def __init__(
@@ -74,9 +78,10 @@ class LocalService(LocalPeerServicer):
         info: PeerInfo,
         assigned: Assignments,
         observers: Sequence[Observer] = (),
+        shelf: Shelf | None = None,
     ) -> None:
         self._mailbox, self._info, self._observers = mailbox, info, observers
-        self._assigned = assigned
+        self._assigned, self._shelf = assigned, shelf
         self._attachments: dict[int, tuple[Attachment, asyncio.Event]] = {}
 
     async def Describe(
@@ -148,27 +153,48 @@ class LocalService(LocalPeerServicer):
     ) -> pb.PublishReply:
         """Take a model whole, then put it into the mailbox."""
         messages = aiter(requests)
-        header = (await _frame(messages)).header
-        id, tensors = frames.from_id(header.id), frames.from_tensors(header.header)
+        header, tensors = self._checked(await _frame(messages))
         nbytes = header.header.nbytes
-        check_specs(tensors, nbytes, self._mailbox.max_bytes)
         with self._mailbox.room(header.training, nbytes):
             chunks = await _receive(messages, nbytes, header.header.chunk_bytes)
-        model = EncodedModel(tensors, nbytes, chunks)
-        await self._put(header, id, model)
-        for observer in self._observers:
-            observer.published(nbytes)
+        await self._put(header, EncodedModel(tensors, nbytes, chunks))
         return pb.PublishReply()
 
-    async def _put(self, header: pb.PublishHeader, id: ModelId, model: EncodedModel) -> None:
+    @_answering
+    async def HandOver(
+        self, requests: AsyncIterator[pb.PublishFrame], context: grpc.aio.ServicerContext
+    ) -> None:
+        """Take a model in a file that the client writes, then put it into the mailbox."""
+        messages = aiter(requests)
+        header, tensors = self._checked(await anext(messages, pb.PublishFrame()))
+        if self._shelf is not None and (offer := self._shelf.offer()) is not None:
+            nbytes = header.header.nbytes
+            with offer, self._mailbox.room(header.training, nbytes):
+                await context.write(pb.PublishReply(path=str(offer.path)))
+                frame = await anext(messages, pb.PublishFrame())
+                chunks = offer.take(nbytes, header.header.chunk_bytes, frame.checksums.crc32)
+            await self._put(header, EncodedModel(tensors, nbytes, chunks))
+            del offer, chunks  # so that the file is closed when the model is dropped
+            await context.write(pb.PublishReply())
+
+    def _checked(self, frame: pb.PublishFrame) -> tuple[pb.PublishHeader, tuple[TensorSpec, ...]]:
+        """Return the header and the tensors that it states."""
+        header = frame.header
+        frames.from_id(header.id)
+        tensors = frames.from_tensors(header.header)
+        check_specs(tensors, header.header.nbytes, self._mailbox.max_bytes)
+        return header, tensors
+
+    async def _put(self, header: pb.PublishHeader, model: EncodedModel) -> None:
         """Put it into the mailbox; a disk would keep everybody else waiting meanwhile."""
-        put = partial(
-            self._mailbox.put, header.training, id, model, header.readers, keep=header.keep
-        )
+        id, readers = frames.from_id(header.id), header.readers
+        put = partial(self._mailbox.put, header.training, id, model, readers, keep=header.keep)
         if self._mailbox.store is None:
             put()
         else:
             await asyncio.to_thread(put)
+        for observer in self._observers:
+            observer.published(model.nbytes)
 
     @_answering
     async def ReportMissing(

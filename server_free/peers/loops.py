@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, TypeVar
 
-__all__ = ["LoopThread"]
+__all__ = ["LoopThread", "in_thread"]
 
 T = TypeVar("T")
 STOP_S = 10.0
@@ -88,3 +89,12 @@ async def _end_tasks() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), STOP_S)
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """Return what ``call`` does in a thread of its own, which ends with it."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="flwr-gossip-call")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(pool, call)
+    finally:
+        pool.shutdown(wait=False)

@@ -17,9 +17,11 @@ from ..models import Model
 from . import frames
 from . import peer_pb2 as pb
 from .links import Membership, ModelId, PeerInfo
+from .loops import in_thread
 from .mailbox import Unregistered
 from .peer_pb2_grpc import LocalPeerStub
 from .raw import raw_publish
+from .shelf import write_chunks
 
 __all__ = ["OwnPeer"]
 
@@ -27,6 +29,8 @@ T = TypeVar("T")
 CLOSE_S = 5.0
 RETRY_S = 0.1
 SLOWEST_BYTES_PER_S = 10e6
+FILE_BYTES = 1 << 19
+"""Models from this size on are handed over as files; for smaller ones a stream is as fast."""
 
 
 class OwnPeer:
@@ -48,6 +52,7 @@ class OwnPeer:
         self._local, self._timeout_s = local, timeout_s
         self._stream: Any = None
         self._attachment: int | None = None
+        self._takes_files = local.startswith("unix:")
         self.ended = asyncio.Event()
 
     async def describe(self) -> PeerInfo:
@@ -99,12 +104,35 @@ class OwnPeer:
         readers: Collection[int],
         keep: bool,
     ) -> int:
-        """Stream a model into its mailbox; returns its size in bytes."""
+        """Bring a model into its mailbox; returns its size in bytes."""
         tensors, nbytes, chunks = stream(model)
         opening = frames.publish_header(membership, id, tensors, nbytes, readers, keep)
         timeout_s = self._timeout_s + nbytes / SLOWEST_BYTES_PER_S
+        if nbytes >= FILE_BYTES and self._takes_files:
+            if await self._answer(self._hand_over(opening, model, timeout_s)):
+                return nbytes
+            self._takes_files = False
         await self._answer(self._publish(_messages(opening, chunks), timeout=timeout_s))
         return nbytes
+
+    async def _hand_over(self, opening: pb.PublishFrame, model: Model, timeout_s: float) -> bool:
+        """Write a model into a file that the peer offers; returns whether that was possible."""
+        call = self._stub.HandOver(timeout=timeout_s)
+        try:
+            await call.write(opening)
+            offer = await call.read()
+            if offer is grpc.aio.EOF or not offer.path:
+                return False
+            try:
+                checksums = await in_thread(lambda: write_chunks(offer.path, stream(model)[2]))
+            except OSError:
+                return False
+            await call.write(frames.publish_checksums(checksums))
+            return await call.read() is not grpc.aio.EOF
+        except asyncio.InvalidStateError:  # written to a call that has ended: it says why when read
+            return await call.read() is not grpc.aio.EOF
+        finally:
+            call.cancel()
 
     async def wait(self, waiting: bool) -> None:
         """Tell it that this client waits for others, or goes on."""

@@ -255,6 +255,11 @@ class LocalPeerStub(object):
                 request_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishFrame.SerializeToString,
                 response_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishReply.FromString,
                 _registered_method=True)
+        self.HandOver = channel.stream_stream(
+                '/flwr_gossip.peers.LocalPeer/HandOver',
+                request_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishFrame.SerializeToString,
+                response_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishReply.FromString,
+                _registered_method=True)
         self.ReportMissing = channel.unary_unary(
                 '/flwr_gossip.peers.LocalPeer/ReportMissing',
                 request_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.ReportMissingRequest.SerializeToString,
@@ -303,6 +308,14 @@ class LocalPeerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HandOver(self, request_iterator, context):
+        """The same by way of a file: after the header the peer names one, after the checksums it has it.
+        Without a name the client is to use Publish.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportMissing(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -339,6 +352,11 @@ def add_LocalPeerServicer_to_server(servicer, server):
             ),
             'Publish': grpc.stream_unary_rpc_method_handler(
                     servicer.Publish,
+                    request_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishFrame.FromString,
+                    response_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishReply.SerializeToString,
+            ),
+            'HandOver': grpc.stream_stream_rpc_method_handler(
+                    servicer.HandOver,
                     request_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishFrame.FromString,
                     response_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishReply.SerializeToString,
             ),
@@ -508,6 +526,33 @@ class LocalPeer(object):
             request_iterator,
             target,
             '/flwr_gossip.peers.LocalPeer/Publish',
+            flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishFrame.SerializeToString,
+            flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HandOver(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/flwr_gossip.peers.LocalPeer/HandOver',
             flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishFrame.SerializeToString,
             flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishReply.FromString,
             options,

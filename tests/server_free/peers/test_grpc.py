@@ -529,6 +529,7 @@ def test_the_network_side_only_reads(host: PeerHost) -> None:
             "Detach": lambda: local.Detach(pb.DetachRequest(), timeout=5),
             "Wait": lambda: local.Wait(pb.WaitRequest(), timeout=5),
             "Publish": lambda: local.Publish(iter([pb.PublishFrame()]), timeout=5),
+            "HandOver": lambda: next(local.HandOver(iter([pb.PublishFrame()]), timeout=5)),
             "ReportMissing": lambda: local.ReportMissing(pb.ReportMissingRequest(), timeout=5),
         }
         methods = pb.DESCRIPTOR.services_by_name["LocalPeer"].methods_by_name
