@@ -8,6 +8,7 @@ patience for silence is not believed, so that one bad moment on one line does no
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
@@ -125,6 +126,12 @@ class BaseLink:
         with self._lock:
             self._at_work[node] = wait.heard
             return self._known.pop(node, None) is not None
+
+    def _wait(self, id: ModelId, address: str, patience: Patience) -> Wait:
+        """Begin to wait for a model."""
+        with self._lock:
+            was_at_work = id.node in self._at_work
+        return Wait(id, address, patience, time.monotonic(), was_at_work)
 
     def _begin_waiting(self) -> bool:
         """Count a fetch that waits long; return whether it is the only one."""

@@ -108,7 +108,7 @@ class GrpcLink(BaseLink):
     def fetch(self, wants: Sequence[ModelId], patience: Patience) -> list[Model | Missing]:
         """Fetch all wants as tasks of the shared loop."""
         self._check_open()
-        waits = [Wait(id, self._address(id), patience, time.monotonic()) for id in wants]
+        waits = [self._wait(id, self._address(id), patience) for id in wants]
         return self._run(self._fetch_all(waits, long_wait_s(patience)))
 
     def probe(self, nodes: Collection[int]) -> list[Unreachable]:

@@ -163,10 +163,9 @@ class MemoryLink(BaseLink):
     def fetch(self, wants: Sequence[ModelId], patience: Patience) -> list[Model | Missing]:
         """Look at all mailboxes, and again whenever one of them changes."""
         self._check_open()
-        now = time.monotonic()
-        all_wants = [_Want(Wait(id, self._address(id), patience, now)) for id in wants]
+        all_wants = [_Want(self._wait(id, self._address(id), patience)) for id in wants]
         if self._look_at_all(all_wants):
-            self._wait_for_all(all_wants, now + long_wait_s(patience))
+            self._wait_for_all(all_wants, time.monotonic() + long_wait_s(patience))
         return [want.answer for want in all_wants if want.answer is not None]
 
     def _wait_for_all(self, wants: Sequence[_Want], tell_at: float) -> None:

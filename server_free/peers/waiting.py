@@ -32,14 +32,19 @@ class Wait:
         The limits.
     began : float
         When the fetch began.
+    was_at_work : bool (default: False)
+        Whether the holder's client was at work before. Then there is nothing to wait for when it
+        is not any more: it ended without a word, or its peer was started again without it.
     """
 
     id: ModelId
     address: str
     patience: Patience
     began: float
+    was_at_work: bool = False
     heard: float = field(init=False)
-    _started: float = field(init=False)
+    _started: float = field(init=False)  # when the client was last at work, or began to be gone
+    _idle: bool = False
     _others: float = 0.0  # seconds for which the holder has waited for others
     _others_since: float | None = None
 
@@ -50,8 +55,10 @@ class Wait:
     def hear(self, answer: NotReady, now: float) -> None:
         """Note a sign of life."""
         self.heard = now
-        if answer.started:
+        if answer.started or (self.was_at_work and not self._idle):
             self._started = now
+        self._idle = not answer.started
+        self.was_at_work = self.was_at_work or answer.started
         if self._others_since is not None:
             self._others += now - self._others_since
         self._others_since = now if answer.waiting else None
@@ -62,14 +69,26 @@ class Wait:
         if answer.waiting:
             return longest
         ceiling = min(self.began + self._others + self.patience.ceiling_s, longest)
-        return ceiling if answer.started else min(self._started + self.patience.start_s, ceiling)
+        return ceiling if answer.started else min(self._started + self._start_s, ceiling)
+
+    @property
+    def _start_s(self) -> float:
+        """How long a live peer may be without its client."""
+        patience = self.patience
+        return patience.silence_s if self.was_at_work else patience.start_s
 
     def overdue(self, answer: NotReady, now: float) -> Missing | None:
         """Return why to give up on a live peer, None to go on."""
         if now < self.give_up_at(answer):
             return None
-        if answer.started or now < self._started + self.patience.start_s:
+        if answer.started or now < self._started + self._start_s:
             return self.missing("late", self._how_late(answer, now))
+        if self.was_at_work:
+            return self.missing(
+                "gone",
+                f"is alive, but its client, which was at work, has been gone for {self._start_s:g} "
+                "s (the peer was started again, perhaps)",
+            )
         return self.missing(
             "not-started",
             f"is alive, but its client has not been at work for {self.patience.start_s:g} s",

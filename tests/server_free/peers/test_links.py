@@ -608,10 +608,10 @@ def test_a_resumed_run_waits_for_the_new_key_and_then_reads_on(
     with ring.link(0) as before:
         before.publish(at(1, 0), model(1), readers=[1])
     new_key = b"n" * 32
-    reader = ring.link(1, key=new_key)
+    reader = ring.link(1, key=new_key, resumed=1)
     result = in_background(lambda: one(reader, at(1, 0)))
     time.sleep(0.2)
-    ring.link(0, key=new_key)
+    ring.link(0, key=new_key, resumed=1)
     assert result()["w"][0] == 1
 
 
@@ -637,8 +637,8 @@ def test_a_node_without_an_address_is_the_callers_mistake(make_ring: Callable[..
         ({"node": -1}, "node is -1"),
         ({"addresses": ()}, "addresses must not be empty"),
         ({"training": ""}, "training must not be empty"),
-        ({"first": -1}, "first is -1 and last is 0"),
-        ({"last": -2}, "last is -2, both must be >= 0"),
+        ({"first": -1}, "first is -1, last is 0"),
+        ({"last": -2}, "last is -2 and resumed is 0, all must be >= 0"),
     ],
 )
 def test_a_membership_that_cannot_be(changes: dict[str, Any], says: str) -> None:

@@ -38,10 +38,26 @@ def test_there_is_an_end_to_waiting_in_any_case() -> None:
     assert kinds({0: WAITS, 29: WORKS}) == ("late", 30)
 
 
-def test_a_holder_that_is_away_has_the_time_to_start_each_time() -> None:
+def test_a_holder_that_has_not_been_at_work_has_the_time_to_start() -> None:
     assert kinds({0: AWAY}) == ("not-started", 5)
-    assert kinds({0: AWAY, 4: WORKS, 7: AWAY}) == ("late", 10)
-    assert kinds({0: WAITS, 12: AWAY}) == ("not-started", 16)
+
+
+def test_a_holder_that_was_at_work_and_is_not_has_the_time_of_a_silence_to_come_back() -> None:
+    assert kinds({0: AWAY, 4: WORKS, 7: AWAY}) == ("gone", 9)
+    assert kinds({0: WAITS, 12: AWAY}) == ("gone", 14)
+    assert kinds({0: WORKS, 3: AWAY, 4: WORKS, 6: AWAY, 7: WORKS}) == ("late", 10)
+
+
+def test_it_may_have_been_at_work_in_an_earlier_fetch() -> None:
+    patience = Patience(silence_s=2, start_s=5, ceiling_s=10)
+    wait = Wait(ModelId(5, 0, 3), "a:1", patience, 0.0, was_at_work=True)
+    for now in (1.0, 2.9):  # the peer itself was away till 1.0
+        wait.hear(AWAY, now)
+        assert wait.overdue(AWAY, now) is None
+    missing = wait.overdue(AWAY, 3.0)
+    assert missing is not None
+    assert missing.kind == "gone"
+    assert "its client, which was at work, has been gone for 2 s" in missing.reason
 
 
 def test_the_reason_names_the_seconds_and_what_the_holder_does() -> None:
