@@ -21,6 +21,7 @@ from ..server_free.orders import Loss
 from ..server_free.peers.links import INITIAL, Missing, ModelId, Patience, PeerLink
 from ..server_free.plans import Plan, Source
 from ..server_free.sparing import Sparing, brief
+from .loss_notes import without_note
 from .records import shown, split
 
 __all__ = ["Gatherer", "Latest"]
@@ -58,6 +59,9 @@ class Gatherer:
         The node's own newest half-step model, which then need not be fetched.
     coder : Coder
         How models travel.
+    losses : list of Loss
+        The models that did not arrive here, and those that did not arrive at the holders of
+        models fetched here.
     where : str (default: "")
         The run and the training, for the log: it gets a line for each loss.
     """
@@ -173,7 +177,9 @@ class Gatherer:
         if isinstance(answer, Missing) or id == INITIAL:
             return self._checked(answer, id)
         try:
-            return self._checked(self.coder.read(id.slot, id.round, answer), id)
+            plain, losses = without_note(answer)
+            self.losses += losses
+            return self._checked(self.coder.read(id.slot, id.round, plain), id)
         except WireError as error:
             kind = "no-base" if isinstance(error, NoBase) else "damaged"
             return Missing(id, kind, f"{_whose(id)}: {error}")

@@ -20,6 +20,7 @@ from ..server_free.peers.links import ModelId, Traffic
 from ..server_free.sketches import sketch
 from .dialects import Dialect, checked_reply
 from .gathering import Latest
+from .loss_notes import with_note
 from .records import join, report_record, split, to_record
 from .sessions import Session, config_in, open_session, user_config
 
@@ -108,6 +109,7 @@ class _Runner:
     def _play(self, session: Session, round: int, slot: int) -> None:
         """Play one round: z, h = train(z), publish h (design: one definition of a round)."""
         self.playing = round
+        before = len(self.losses)
         given = session.gatherer.mixed(slot, round - 1)
         trained = self._train(given, round)
         session.gatherer.check(trained, f"node {self.order.node}'s trained model of round {round}")
@@ -117,6 +119,8 @@ class _Runner:
         # that a new live list chooses.
         last = round == self.order.last
         message, seen = session.gatherer.coder.write(slot, round, trained, whole=last)
+        own = [loss for loss in self.losses[before:] if loss.reader == self.order.node]
+        message = with_note(message, own)
         session.link.publish(id, message, readers, keep=last)
         session.gatherer.latest = Latest(id, seen, trained)
         if last and session.gatherer.feeds_back:

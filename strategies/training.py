@@ -71,6 +71,7 @@ class Training:
     result: GossipResult = field(default_factory=GossipResult)
     reports: dict[int, Report] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
+    told: set[Loss] = field(default_factory=set)
     sketches: list[Any] = field(default_factory=list)
     served: Served = field(default_factory=dict)
 
@@ -142,6 +143,7 @@ class Training:
                 self.attendance.lose(node, self._dead().get(node) or overdue)
         self._tell_losses()
         self._tell_pairs()
+        self.result.losses += self.losses
         return replies
 
     def _tell_losses(self) -> None:
@@ -172,8 +174,9 @@ class Training:
             self._failed(node, reply, str(error))
             return
         self.reports[node] = report
-        self.losses += losses
-        self.result.losses += losses
+        fresh = [loss for loss in dict.fromkeys(losses) if loss not in self.told]
+        self.told.update(fresh)  # readers tell of a holder's losses too, perhaps much later
+        self.losses += fresh
         self.attendance.pairs.take(node, probed)
         self.result.traffic.bytes_between_clients += report.bytes_fetched
         self.result.traffic.bytes_relayed += report.bytes_relayed
