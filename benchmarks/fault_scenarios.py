@@ -53,8 +53,9 @@ class Scenario:
         Generator and plan -> the faults; node and round are drawn afresh for each seed.
     strategy : callable (default: Gossip on a ring)
         Seed -> strategy.
-    loses : bool (default: True)
-        Whether models of the struck nodes, and of no others, must be missing; else none may be.
+    loses : bool | None (default: True)
+        Whether models of the struck nodes, and of no others, must be missing; else none may be;
+        with None those of the struck nodes may be.
     skew_s : tuple of float
         How much the nodes' clocks are ahead.
     options : mapping
@@ -64,7 +65,7 @@ class Scenario:
     name: str
     draw: Draw
     strategy: Callable[[int], Decentralized] = ring
-    loses: bool = True
+    loses: bool | None = True
     skew_s: tuple[float, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -111,7 +112,7 @@ SCENARIOS = (
     Scenario("train function returns NaN", at("nan")),
     Scenario("train function returns another shape", at("shape")),
     Scenario("peer killed while its client trains", at("kill-peer")),
-    Scenario("peer killed and started again, empty", at("kill-peer", 0.3)),
+    Scenario("peer killed and started again, empty", at("kill-peer", 0.3), loses=None),
     Scenario("machine killed for good", at("kill-machine")),
     Scenario("machine killed while models move", at("kill-machine", after=True)),
     Scenario("machine killed, back after 1 s", at("kill-machine", 1.0, last=6)),

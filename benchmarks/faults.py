@@ -103,9 +103,9 @@ def unsaid(result: GossipResult, scenario: Scenario, faults: tuple[Fault, ...]) 
     """Yield where the result does not name who was missing."""
     named = {loss.holder for loss in result.losses}
     struck = {fault.node for fault in faults}
-    if not scenario.loses and named:
+    if scenario.loses is False and named:
         yield f"models of {sorted(named)} are missing: {result.losses[0]}"
-    if scenario.loses and not named <= struck:
+    elif not named <= struck:
         yield f"{sorted(named - struck)} named as missing, struck were {sorted(struck)}"
     if scenario.loses and not (named or result.failures):
         yield f"struck were {sorted(struck)}, and the result does not say so"
