@@ -50,6 +50,7 @@ class Copies:
 
     def __init__(self, how: Numbers, initial: Callable[[], Model]) -> None:
         self._how, self._initial = how, initial
+        self._start: Model | None = None
         self._held: dict[int, tuple[int, Model]] = {}  # slot -> round and copy
 
     def write(self, slot: int, round: int, h: Model, *, whole: bool) -> tuple[Model, Model]:
@@ -80,7 +81,8 @@ class Copies:
     def _before(self, slot: int, round: int) -> Model | None:
         """Return the copy of the round before, if it is here."""
         if round == 1:
-            return self._initial()
+            self._start = self._initial() if self._start is None else self._start
+            return self._start
         held = self._held.get(slot)
         return held[1] if held is not None and held[0] == round - 1 else None
 

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from coded import reference as coded_reference
 from flwr_gossip.server_free.orders import Loss
 from flwr_gossip.server_free.plans import Plan
 from flwr_gossip.server_free.schedules import AllActive, Teleport
 from flwr_gossip.server_free.searches import Search
 from flwr_gossip.server_free.topologies import from_spec
-from integration.app.gossip_cases.task import PROBE, initial, local_update, to_vector
+from integration.app.gossip_cases.task import PROBE, initial, local_update, to_record, to_vector
 from local_flower import RunOutput, SuperLink, run_app
 from reference import dense
 
@@ -144,7 +145,12 @@ def check_numbers(case: Case, outcome: Outcome, plan: Plan, missing: Missing = (
     x0 = to_vector(initial(case.size))
 
     def reference(x: Vector, rounds: int) -> Vector:
-        return dense(plan, x, local_update, rounds, missing)
+        return coded_reference(
+            *(plan, x, local_update, rounds, missing),
+            codec=case.options.get("codec", "none"),
+            seed=case.options.get("seed", 0),
+            tensors=lambda vector: {n: a.numpy() for n, a in to_record(vector).items()},
+        )
 
     for (node, t), z in outcome.given.items():
         slot = plan.slot(node, t)

@@ -55,7 +55,11 @@ SEGMENTS = replace(
     serve=True,
 )
 LARGE_MODEL = replace(teleportation("large", 4), size=LARGE)
-WHOLE = [SEGMENTS, teleportation("one", 1), teleportation("two", 2, evaluate=1.0), LARGE_MODEL]
+CODED = gossip("choco", 8, rounds_per_message=4, codec="choco:block-int8")
+WHOLE = [
+    *(SEGMENTS, teleportation("one", 1), teleportation("two", 2, evaluate=1.0)),
+    *(LARGE_MODEL, CODED),
+]
 SEARCH = Case(
     "search",
     "search",

@@ -31,6 +31,7 @@ WHOLE = [
     teleportation("two", 2, "one-peer-exponential", evaluate_every=4),
     teleportation("four", 4, "ring", rounds_per_message=3, fraction_evaluate=0.0),
     teleportation("all", NODES, "one-peer-exponential", fraction_evaluate=0.0),
+    teleportation("int8", 4, "ring", codec="block-int8:lossy", fraction_evaluate=0.0),
 ]
 FAULTS = {4: (2, "nan"), 2: (3, "raise"), 5: (4, "shape"), 0: (5, "no-arrays")}
 FAILING = Case(

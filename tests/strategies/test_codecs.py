@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from apps import SHAPES, Calls, Vector, initial, local_update, play, quadratic_app, to_vector
-from flwr_gossip.server_free.coding import Codec, coded, decoded
-from flwr_gossip.server_free.draws import words
+from coded import reference
 from flwr_gossip.server_free.errors import PlanError
 from flwr_gossip.server_free.models import Model
 from flwr_gossip.server_free.peers import memory
@@ -19,25 +18,11 @@ from flwr_gossip.server_free.peers.host import PeerHost
 from flwr_gossip.server_free.peers.links import Missing, ModelId, Patience
 from flwr_gossip.strategies import Gossip, GossipResult, Teleportation, TeleportationSearch
 from flwr_gossip.strategies.decentralized import Decentralized
-from reference import Code, choco, dense
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 PLAIN = ("fp16", "bf16", "block-int8:lossy")
 CHOCO = ("choco:fp16", "choco:bf16", "choco:block-int8")
 ROUNDS = 7
-
-
-def coding(text: str, seed: int) -> Code:
-    """Return what becomes of a vector on its way, tensor by tensor."""
-    codec = Codec(text)
-
-    def code(vector: Vector, slot: int, round: int) -> Vector:
-        bits = None if codec.feeds_back else words(seed, round, f"coding {slot}")
-        assert codec.numbers is not None
-        seen = decoded(coded(tensors(vector), codec.numbers, bits))
-        return np.concatenate([array.ravel() for array in seen.values()]).astype(np.float64)
-
-    return code
 
 
 def tensors(vector: Vector) -> Mapping[str, Vector]:
@@ -46,27 +31,28 @@ def tensors(vector: Vector) -> Mapping[str, Vector]:
     return {name: p.reshape(SHAPES[name]) for name, p in zip(SHAPES, pieces, strict=True)}
 
 
-def reference(strategy: Decentralized, result: GossipResult, rounds: int) -> Vector:
+def expected(strategy: Decentralized, result: GossipResult, rounds: int) -> Vector:
     assert result.plan is not None
     missing = {(loss.reader_slot, loss.round, loss.slot) for loss in result.losses}
-    text, x0 = strategy.settings.codec, to_vector(initial("float64"))
-    code = coding(text, strategy.settings.seed)
-    if Codec(text).feeds_back:
-        return choco(result.plan, x0, local_update, rounds, code, missing)
-    return dense(result.plan, x0, local_update, rounds, missing, code)
+    x0, given = to_vector(initial("float64")), strategy.settings
+    return reference(
+        *(result.plan, x0, local_update, rounds, missing),
+        codec=given.codec,
+        seed=given.seed,
+        tensors=tensors,
+    )
 
 
 def check(strategy: Decentralized, result: GossipResult, calls: Calls, rounds: int) -> None:
     """Compare the final models, all that was given and all that was evaluated."""
-    final = reference(strategy, result, rounds)[list(result.served_slots)]
+    final = expected(strategy, result, rounds)[list(result.served_slots)]
     np.testing.assert_allclose(to_vector(result.arrays), final.mean(axis=0), **CLOSE)
     assert result.plan is not None
+    known = [expected(strategy, result, t) for t in range(rounds + 1)]
     for (node, t), z in calls.given.items():
-        slot = result.plan.active(t).index(node)
-        np.testing.assert_allclose(z, reference(strategy, result, t - 1)[slot], **CLOSE)
+        np.testing.assert_allclose(z, known[t - 1][result.plan.active(t).index(node)], **CLOSE)
     for (node, t), z in calls.evaluated.items():
-        slot = node % result.plan.num_slots
-        np.testing.assert_allclose(z, reference(strategy, result, t)[slot], **CLOSE)
+        np.testing.assert_allclose(z, known[t][node % result.plan.num_slots], **CLOSE)
 
 
 def run(strategy: Decentralized, num_nodes: int, **options: Any) -> tuple[GossipResult, Calls]:
@@ -111,7 +97,7 @@ def test_where_segments_end_does_not_change_the_copies(
 def test_a_long_segment_sends_whole_copies_now_and_then() -> None:
     strategy = Gossip("ring", codec="choco:bf16", rounds_per_message=70, fraction_evaluate=0.0)
     result, _ = run(strategy, 3, rounds=70, grid={"max_workers": 3})
-    final = reference(strategy, result, 70)
+    final = expected(strategy, result, 70)
     np.testing.assert_allclose(to_vector(result.arrays), final.mean(axis=0), **CLOSE)
 
 
@@ -142,28 +128,6 @@ def test_over_grpc_the_numbers_are_the_same(strategy: Decentralized) -> None:
         result, calls = run(strategy, 5, grid=over_grpc(hosts))
     assert not result.losses
     check(strategy, result, calls, ROUNDS)
-
-
-def test_who_dies_is_missing_and_the_others_numbers_are_the_reference() -> None:
-    strategy = Gossip(
-        "ring",
-        codec="choco:block-int8",
-        rounds_per_message=6,
-        fraction_evaluate=0.0,
-        peer_timeout=1.0,
-    )
-    with peers(5) as hosts:
-
-        def before_train(node: int, round: int) -> None:
-            if (node, round) == (2, 3):
-                hosts[2].stop()
-
-        app = {"before_train": before_train}
-        result, calls = run(strategy, 5, rounds=8, grid=over_grpc(hosts), app=app)
-    assert list(result.failures) == [2]
-    assert {loss.holder for loss in result.losses} == {2}
-    calls.given = {key: z for key, z in calls.given.items() if key[0] != 2}
-    check(strategy, result, calls, 8)
 
 
 @pytest.mark.parametrize("rounds_per_message", [1, 3])
