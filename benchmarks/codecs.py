@@ -32,7 +32,7 @@ from flwr_gossip.server_free.topologies import from_spec
 
 NODES, ACTIVE, DIMENSION = 25, 8, 1024
 TARGET, START = 1e-2, 10.0
-FLOOR_RATES, FLOOR_ROUNDS = (0.1, 0.01), 2000
+FLOOR_RATES, FLOOR_ROUNDS = (0.1, 0.01), 1200
 PLAIN = ("none", "fp16", "bf16", "block-int8:lossy")
 NEAREST = " to nearest"
 METHODS = {
@@ -132,7 +132,7 @@ def tuned_rate(method: str) -> float:
 
 def errors_table(quick: bool) -> Table:
     """Return rounds and bytes to the target, the error at the end, and the floors."""
-    rounds, floor_rounds = (400, 300) if quick else (1500, FLOOR_ROUNDS)
+    rounds, floor_rounds = (400, 300) if quick else (800, FLOOR_ROUNDS)
     table = Table(
         title=f"{NODES} nodes, quadratics of {DIMENSION} dimensions, ||x*||^2 = {START:g}"
     )
