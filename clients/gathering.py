@@ -13,7 +13,7 @@ import numpy as np
 
 from ..server_free import models
 from ..server_free.choco import Copies, with_residual
-from ..server_free.coding import Coder, NoBase, Plain
+from ..server_free.coding import Coder, NoBase, Plain, claimed, is_coded
 from ..server_free.errors import GossipError, ModelError, WireError
 from ..server_free.mixing import mix
 from ..server_free.models import Model
@@ -22,7 +22,7 @@ from ..server_free.peers.links import INITIAL, Missing, ModelId, Patience, PeerL
 from ..server_free.plans import Plan, Source
 from ..server_free.sparing import Sparing, brief
 from .loss_notes import without_note
-from .records import shown, split
+from .records import shown, split, travels_alone
 
 __all__ = ["Gatherer", "Latest"]
 
@@ -178,8 +178,11 @@ class Gatherer:
             return self._checked(answer, id)
         try:
             plain, losses = without_note(answer)
+            self._check_claims(plain, _whose(id))
             self.losses += losses
             return self._checked(self.coder.read(id.slot, id.round, plain), id)
+        except ModelError as error:
+            return Missing(id, "refused", str(error))
         except WireError as error:
             kind = "no-base" if isinstance(error, NoBase) else "damaged"
             return Missing(id, kind, f"{_whose(id)}: {error}")
@@ -207,6 +210,13 @@ class Gatherer:
         models.check_finite(model, whose)
         if isinstance(model, models.ReadOnlyModel):
             model.good_for = self.signature
+
+    def _check_claims(self, message: Model, whose: str) -> None:
+        """Raise ``ModelError`` for a coded model of another signature before it is decoded."""
+        if is_coded(message) and self.signature:
+            main = tuple(spec for spec in claimed(message) if travels_alone(spec.name))
+            if models.digest(main) != self.signature:
+                raise ModelError(f"{whose} is coded and has other names, shapes or dtypes.")
 
     def _expected(self) -> tuple[models.TensorSpec, ...]:
         initial = self.link.fetch([INITIAL], self.patience)[0]

@@ -27,6 +27,7 @@ __all__ = [
     "shown",
     "split",
     "to_record",
+    "travels_alone",
 ]
 
 _SEPARATOR = "\x1f"
@@ -133,6 +134,11 @@ def split(model: Model, names: Iterable[str]) -> tuple[dict[str, np.ndarray], di
         if found:
             beside[record] = found
     return main, beside
+
+
+def travels_alone(name: str) -> bool:
+    """Return whether an array of this name is one of the main arrays."""
+    return _SEPARATOR not in name
 
 
 def shown(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .block_int8 import BlockInt8
 from .codec import CODECS, Codec
-from .coded import NoBase, coded, decoded
+from .coded import NoBase, claimed, coded, decoded, is_coded
 from .coders import Coder, Plain
 from .half import BFloat16, Float16
 from .numbers import Numbers, numbers
@@ -19,7 +19,9 @@ __all__ = [
     "NoBase",
     "Numbers",
     "Plain",
+    "claimed",
     "coded",
     "decoded",
+    "is_coded",
     "numbers",
 ]

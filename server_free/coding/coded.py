@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from ..draws import Words
 from ..errors import ModelError, WireError
-from ..models import Model, ReadOnlyModel
+from ..models import Model, ReadOnlyModel, TensorSpec, signature
 from .numbers import Numbers, numbers
 
-__all__ = ["DESCRIPTION", "NoBase", "coded", "decoded", "is_coded"]
+__all__ = ["DESCRIPTION", "NoBase", "claimed", "coded", "decoded", "is_coded"]
 
 Array = NDArray[Any]
 
@@ -95,6 +95,22 @@ def coded(
     return {DESCRIPTION: _bytes(json.dumps(entries, separators=(",", ":"))), **tensors}
 
 
+def claimed(model: Model) -> tuple[TensorSpec, ...]:
+    """Return the signature of the model that a coded or plain one stands for, undecoded.
+
+    A coded model takes a fraction of the memory that it claims: look before it is decoded.
+    Raises ``WireError`` as :func:`decoded`.
+    """
+    if not is_coded(model):
+        return signature(model)
+    return tuple(
+        TensorSpec(name, array.shape, array.dtype.name)
+        if entry is None
+        else TensorSpec(name, entry.shape, entry.dtype.name)
+        for name, array, entry in _described(model)
+    )
+
+
 def decoded(model: Model, base: Model | None = None) -> ReadOnlyModel:
     """Return the model that a coded one stands for, the same for all readers; read-only.
 
@@ -105,16 +121,21 @@ def decoded(model: Model, base: Model | None = None) -> ReadOnlyModel:
     WireError
         If the description is not one, or does not fit the tensors.
     """
+    return ReadOnlyModel(
+        (name, array if entry is None else _decoded(name, array, entry, base))
+        for name, array, entry in _described(model)
+    )
+
+
+def _described(model: Model) -> list[tuple[str, Array, _Entry | None]]:
+    """Return the tensors with their entries, checked against each other."""
     entries = _entries(model[DESCRIPTION])
     names = [name for name in model if name != DESCRIPTION]
     if len(names) != len(entries):
         raise WireError(f"a coded model describes {len(entries)} tensors and has {len(names)}")
     for name, entry in zip(names, entries, strict=True):
         _check(name, model[name], entry)
-    return ReadOnlyModel(
-        (name, model[name] if entry is None else _decoded(name, model[name], entry, base))
-        for name, entry in zip(names, entries, strict=True)
-    )
+    return [(name, model[name], entry) for name, entry in zip(names, entries, strict=True)]
 
 
 def _gets_smaller(array: Array, how: Numbers) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from flwr_gossip.clients.gathering import Gatherer
 from flwr_gossip.server_free import models, topologies
 from flwr_gossip.server_free.codecs import decode, encode
+from flwr_gossip.server_free.coding import coded, numbers
 from flwr_gossip.server_free.errors import ModelError
 from flwr_gossip.server_free.peers.links import INITIAL, Missing, ModelId, Patience
 from flwr_gossip.server_free.plans import Plan
@@ -59,6 +60,28 @@ def test_a_model_that_was_good_for_another_training_is_refused() -> None:
     with pytest.raises(ModelError, match=r"this model has 'w' of shape \(3,\)"):
         gatherer(link, LARGE).check(link.model, "this model")
     assert fetched(link, SMALL) is link.model
+
+
+def test_a_coded_model_of_another_signature_is_refused_before_it_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link = Link(coded({"w": np.ones(1000, np.float32)}, numbers("bf16")))
+    assert np.array_equal(fetched(link, {"w": np.ones(1000, np.float32)})["w"], np.ones(1000))
+
+    def decode_nothing(*args: Any) -> Any:
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr("flwr_gossip.server_free.coding.half.BFloat16.decode", decode_nothing)
+    answer = fetched(Link(link.model), SMALL)
+    assert isinstance(answer, Missing)
+    assert (answer.kind, "other names, shapes or dtypes" in answer.reason) == ("refused", True)
+
+
+def test_a_coded_model_that_lies_is_damaged() -> None:
+    message = dict(coded({"w": np.ones(1000, np.float32)}, numbers("bf16")))
+    answer = fetched(Link({**message, "w": message["w"][:-1]}), SMALL)
+    assert isinstance(answer, Missing)
+    assert answer.kind == "damaged"
 
 
 def test_good_models_are_mixed_for_every_reader() -> None:
