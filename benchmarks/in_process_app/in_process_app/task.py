@@ -15,8 +15,10 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from flwr_gossip.strategies import Gossip, Teleportation
+from flwr_gossip.strategies.settings import Options
 
 TIMEOUT_S = 600.0
+NEVER = 10**6
 NUM_ACTIVE = 16
 """In Teleportation."""
 
@@ -132,10 +134,12 @@ class TimedTeleportation(Timed, Teleportation):
 
 def timed(strategy: str, num_nodes: int, sampled: int) -> Timed:
     """Return a strategy that evaluates nothing; FedAvg over ``sampled`` nodes a round."""
+    # Before the last round nothing but rounds: at a stop every slot gets a message more.
+    options: Options = {"fraction_evaluate": 0.0, "evaluate_every": NEVER}
     if strategy == "Gossip":
-        return TimedGossip("ring", fraction_evaluate=0.0)
+        return TimedGossip("ring", **options)
     if strategy == "Teleportation":
-        return TimedTeleportation(min(NUM_ACTIVE, num_nodes), fraction_evaluate=0.0)
+        return TimedTeleportation(min(NUM_ACTIVE, num_nodes), **options)
     return TimedFedAvg(
         fraction_train=sampled / num_nodes,
         min_train_nodes=sampled,
