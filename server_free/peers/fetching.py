@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 
-from ..codecs import CHUNK_BYTES, Decoder
+from ..codecs import CHUNK_BYTES, Chunk, Decoder
 from ..errors import WireError
 from ..models import Model
 from . import frames
@@ -192,6 +192,8 @@ class Fetch:
     async def _feed(self, decoder: Decoder, call: Any, header: pb.Header) -> None:
         """Take the bytes; one alarm for all messages, put off by each, costs next to nothing."""
         checksums, silence_s = iter(header.crc32), self.wait.patience.silence_s
+        if header.whole:
+            decoder.feed(Chunk(header.whole, next(checksums, 0)))
         clock = asyncio.get_running_loop().time
         async with asyncio.timeout(silence_s) as alarm:
             while (message := await call.read()) is not grpc.aio.EOF:

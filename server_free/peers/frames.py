@@ -27,6 +27,7 @@ __all__ = [
     "not_ready_frame",
     "publish_checksums",
     "publish_header",
+    "publish_whole",
     "to_description",
 ]
 
@@ -125,6 +126,8 @@ def header_frame(model: EncodedModel, state: NotReady) -> pb.FetchFrame:
     """Return the frame that opens a model."""
     header = _header(model.tensors, model.nbytes, model.chunk_bytes)
     header.crc32.extend(model.checksums)
+    if len(model.chunks) == 1:
+        header.whole = bytes(model.chunks[0].data)
     return pb.FetchFrame(header=header, known_missing=state.known_missing, state=_state(state))
 
 
@@ -158,6 +161,14 @@ def publish_header(
         keep=keep,
     )
     return pb.PublishFrame(header=header)
+
+
+def publish_whole(opening: pb.PublishFrame, chunk: Chunk) -> pb.PublishHeader:
+    """Return all of a publication that has one chunk."""
+    header = opening.header
+    header.header.whole = bytes(chunk.data)
+    header.header.crc32.append(chunk.crc32)
+    return header
 
 
 def publish_checksums(crc32: Iterable[int]) -> pb.PublishFrame:

@@ -161,6 +161,19 @@ class LocalService(LocalPeerServicer):
         return pb.PublishReply()
 
     @_answering
+    async def PublishWhole(
+        self, request: pb.PublishHeader, context: grpc.aio.ServicerContext
+    ) -> pb.PublishReply:
+        """Take a model of one chunk."""
+        header, tensors = self._checked(pb.PublishFrame(header=request))
+        content = header.header
+        if len(content.whole) != content.nbytes or len(content.crc32) != 1:
+            raise WireError(f"{len(content.whole)} bytes came where {content.nbytes} are stated")
+        chunk = Chunk(content.whole, content.crc32[0])
+        await self._put(header, EncodedModel(tensors, content.nbytes, (chunk,)))
+        return pb.PublishReply()
+
+    @_answering
     async def HandOver(
         self, requests: AsyncIterator[pb.PublishFrame], context: grpc.aio.ServicerContext
     ) -> None:

@@ -233,7 +233,8 @@ class _Fetch(Admission):
             return
         encoded = answer.model.encoded()
         await self._write(frames.header_frame(encoded, answer.state))
-        await self._send(encoded.chunks)
+        if len(encoded.chunks) > 1:
+            await self._send(encoded.chunks)
         request = self._request
         self._mailbox.delivered(request.training, self._id, request.requester)
 

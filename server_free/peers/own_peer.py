@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 
-from ..codecs import Chunk, stream
+from ..codecs import CHUNK_BYTES, Chunk, stream
 from ..errors import MailboxFull, PeerError, PeerUnreachable
 from ..models import Model
 from . import frames
@@ -112,7 +112,11 @@ class OwnPeer:
             if await self._answer(self._hand_over(opening, model, timeout_s)):
                 return nbytes
             self._takes_files = False
-        await self._answer(self._publish(_messages(opening, chunks), timeout=timeout_s))
+        if 0 < nbytes <= CHUNK_BYTES:
+            whole = frames.publish_whole(opening, next(chunks))
+            await self._answer(self._stub.PublishWhole(whole, timeout=timeout_s))
+        else:
+            await self._answer(self._publish(_messages(opening, chunks), timeout=timeout_s))
         return nbytes
 
     async def _hand_over(self, opening: pb.PublishFrame, model: Model, timeout_s: float) -> bool:

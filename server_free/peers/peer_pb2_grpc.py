@@ -255,6 +255,11 @@ class LocalPeerStub(object):
                 request_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishFrame.SerializeToString,
                 response_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishReply.FromString,
                 _registered_method=True)
+        self.PublishWhole = channel.unary_unary(
+                '/flwr_gossip.peers.LocalPeer/PublishWhole',
+                request_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishHeader.SerializeToString,
+                response_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishReply.FromString,
+                _registered_method=True)
         self.HandOver = channel.stream_stream(
                 '/flwr_gossip.peers.LocalPeer/HandOver',
                 request_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishFrame.SerializeToString,
@@ -308,6 +313,13 @@ class LocalPeerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PublishWhole(self, request, context):
+        """The same for a model of one chunk, which comes with the header.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def HandOver(self, request_iterator, context):
         """The same by way of a file: after the header the peer names one, after the checksums it has it.
         Without a name the client is to use Publish.
@@ -353,6 +365,11 @@ def add_LocalPeerServicer_to_server(servicer, server):
             'Publish': grpc.stream_unary_rpc_method_handler(
                     servicer.Publish,
                     request_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishFrame.FromString,
+                    response_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishReply.SerializeToString,
+            ),
+            'PublishWhole': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishWhole,
+                    request_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishHeader.FromString,
                     response_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishReply.SerializeToString,
             ),
             'HandOver': grpc.stream_stream_rpc_method_handler(
@@ -527,6 +544,33 @@ class LocalPeer(object):
             target,
             '/flwr_gossip.peers.LocalPeer/Publish',
             flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishFrame.SerializeToString,
+            flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishWhole(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flwr_gossip.peers.LocalPeer/PublishWhole',
+            flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishHeader.SerializeToString,
             flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.PublishReply.FromString,
             options,
             channel_credentials,

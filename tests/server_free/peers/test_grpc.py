@@ -340,11 +340,22 @@ def ask(stub: Asking, request: pb.FetchRequest, timeout_s: float = 5) -> list[An
 def test_a_model_is_a_header_and_its_bytes(host: PeerHost, publish: Callable[..., None]) -> None:
     publish(FIRST, MODEL)
     with grpc.insecure_channel(host.address) as channel:
-        frame, data = raw_fetch(channel)(request_of(host), timeout=5)
+        [frame] = raw_fetch(channel)(request_of(host), timeout=5)
     header = parse(pb.FetchFrame, frame).header
-    assert data == MODEL["w"].tobytes()
+    assert header.whole == MODEL["w"].tobytes()
     assert (header.nbytes, header.chunk_bytes) == (4000, 4000)
-    assert list(header.crc32) == [zlib.crc32(data)]
+    assert list(header.crc32) == [zlib.crc32(header.whole)]
+
+
+def test_a_large_model_is_a_header_and_then_its_bytes(
+    host: PeerHost, publish: Callable[..., None]
+) -> None:
+    publish(FIRST, BIG)
+    with grpc.insecure_channel(host.address, options=frames.CHANNEL_OPTIONS) as channel:
+        frame, *messages = raw_fetch(channel)(request_of(host), timeout=5)
+    header = parse(pb.FetchFrame, frame).header
+    assert b"".join(messages) == BIG["w"].tobytes()
+    assert (header.nbytes, len(header.crc32), header.whole) == (4_000_000, 16, b"")
 
 
 def refusal(stub: Asking, request: pb.FetchRequest) -> tuple[grpc.StatusCode, str]:
@@ -373,7 +384,8 @@ def test_a_good_token_works_once(
     publish(FIRST, MODEL)
     request = request_of(host)
     with grpc.insecure_channel(host.address) as channel:
-        assert len(list(raw_fetch(channel)(request, timeout=5))) == 2
+        [frame] = raw_fetch(channel)(request, timeout=5)
+    assert frame_of(frame) == "header"
     code, details = refusal(stub, request)
     assert code == grpc.StatusCode.PERMISSION_DENIED
     assert "used before" in details
@@ -529,6 +541,7 @@ def test_the_network_side_only_reads(host: PeerHost) -> None:
             "Detach": lambda: local.Detach(pb.DetachRequest(), timeout=5),
             "Wait": lambda: local.Wait(pb.WaitRequest(), timeout=5),
             "Publish": lambda: local.Publish(iter([pb.PublishFrame()]), timeout=5),
+            "PublishWhole": lambda: local.PublishWhole(pb.PublishHeader(), timeout=5),
             "HandOver": lambda: next(local.HandOver(iter([pb.PublishFrame()]), timeout=5)),
             "ReportMissing": lambda: local.ReportMissing(pb.ReportMissingRequest(), timeout=5),
         }
@@ -544,7 +557,12 @@ def test_nonsense_on_the_local_side_is_refused(host: PeerHost) -> None:
     with grpc.insecure_channel(host.local_address) as channel:
         local = LocalPeerStub(channel)
         host.open("t", KEY)
-        good = frames.publish_header(member(0, "a:1"), FIRST, encode(MODEL).tensors, 4000, [1])
+
+        def good_header() -> pb.PublishFrame:
+            tensors = encode(MODEL).tensors
+            return frames.publish_header(member(0, "a:1"), FIRST, tensors, 4000, [1])
+
+        good = good_header()
         whole, no_sums = MODEL["w"].tobytes(), frames.publish_checksums([])
         attempts = [
             *([], [b""], [b"\xff"], [pb.PublishFrame()], [good], [good, b"xxxx"]),
@@ -557,6 +575,15 @@ def test_nonsense_on_the_local_side_is_refused(host: PeerHost) -> None:
                 grpc.StatusCode.INVALID_ARGUMENT,
                 grpc.StatusCode.NOT_FOUND,
             )
+        short, no_sum = (
+            frames.publish_whole(good_header(), Chunk(whole[:-1], 0)) for _ in range(2)
+        )
+        no_sum.header.whole = whole
+        del no_sum.header.crc32[:]
+        for refused in (pb.PublishHeader(), short, no_sum):
+            with pytest.raises(grpc.RpcError) as caught:
+                local.PublishWhole(refused, timeout=5)
+            assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
         with pytest.raises(grpc.RpcError):
             local.Open(pb.OpenRequest(training="t", key=b"short"), timeout=5)
     assert host.mailbox.held("t") == ()
