@@ -108,6 +108,11 @@ class BaseLink:
         with self._lock:
             return {node: why for node, why in missing.items() if node not in self._private}
 
+    def _is_node(self, node: int) -> bool:
+        """Whether there can be such a node: no peer fills this link's memory with others."""
+        addresses = self.membership.addresses
+        return node >= 0 and (len(addresses) == 1 or node < len(addresses))
+
     def _credible(self, wait: Wait, state: NotReady) -> dict[int, str]:
         """Return who is missing by the hearsay in ``state``, less who was heard of late."""
         silent_since = wait.heard - wait.patience.silence_s
@@ -115,7 +120,7 @@ class BaseLink:
             return {
                 node: reason
                 for node, reason in state.known_missing.items()
-                if self._at_work.get(node, silent_since) <= silent_since
+                if self._is_node(node) and self._at_work.get(node, silent_since) <= silent_since
             }
 
     def _recognise(self, wait: Wait, state: NotReady) -> bool:

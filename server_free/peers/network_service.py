@@ -28,7 +28,7 @@ __all__ = ["Admission", "NetworkService", "Refused"]
 
 MAX_STRANGERS = 256
 """Fetches that wait for a run this peer does not know: nothing tells them from an attack."""
-STRANGER_WAIT_S = 300.0
+STRANGER_WAIT_S, STRANGER_BEAT_S = 300.0, 0.25
 TAKE_S = 60.0
 """Who takes no chunk for so long holds the model here for nothing."""
 MIN_BEAT_S, USUAL_BEAT_S = 0.05, 1.0
@@ -162,13 +162,13 @@ class Admission:
                         grpc.StatusCode.UNAVAILABLE,
                         f"the run was not registered here within {STRANGER_WAIT_S:g} s",
                     )
-                await self._beat(UNKNOWN_RUN, changed)
+                await self._beat(UNKNOWN_RUN, changed, max(STRANGER_BEAT_S, self._beat_s))
 
-    async def _beat(self, answer: NotReady, changed: asyncio.Event) -> None:
+    async def _beat(self, answer: NotReady, changed: asyncio.Event, beat_s: float) -> None:
         """Give a sign of life, then sleep till something changes, at most a beat."""
         await self._write(frames.not_ready_frame(answer))
         try:
-            await asyncio.wait_for(changed.wait(), self._beat_s)
+            await asyncio.wait_for(changed.wait(), beat_s)
         except TimeoutError:
             return
         changed.clear()
@@ -253,7 +253,7 @@ class _Fetch(Admission):
             if not self._is_admitted():
                 await self._be_a_stranger(changed)
             while isinstance(answer := self._look(), NotReady):
-                await self._beat(answer, changed)
+                await self._beat(answer, changed, self._beat_s)
         return answer
 
     def _look(self) -> Ready | NotReady | Absent:

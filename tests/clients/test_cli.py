@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -154,6 +155,16 @@ def test_a_peer_with_certificates(start: Start, tmp_path: Path) -> None:
     assert process.returncode == 2
     assert errors.count("\n") == 1
     assert "c.pem' is not good for the advertised address 127.0.0.1:0" in errors
+
+
+def test_a_peer_with_metrics(start: Start) -> None:
+    pytest.importorskip("prometheus_client")
+    process = start(*CLI, "peer", "--listen", "127.0.0.1:0", "--insecure", "--metrics", "0")
+    assert process.stdout is not None
+    found = re.search(r" metrics=(http://127\.0\.0\.1:\d+/metrics)\n", process.stdout.readline())
+    assert found is not None
+    with urllib.request.urlopen(found[1], timeout=5) as reply:
+        assert b"flwr_gossip_peer_mailbox_bytes 0.0" in reply.read()
 
 
 @pytest.mark.parametrize(

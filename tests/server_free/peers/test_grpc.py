@@ -241,6 +241,20 @@ def test_a_stream_cut_half_way_is_tried_once_more(
         assert link.traffic.bytes_fetched == 0
 
 
+def test_hearsay_of_nodes_that_cannot_be_is_not_kept(
+    own: PeerHost, open_link: Callable[..., PeerLink]
+) -> None:
+    """A peer must not fill the memory of who asks it."""
+    said = dict.fromkeys([-1, 0, 2, 10**9, 2**63 - 1], "it says so")
+    frame = pb.FetchFrame(absent=pb.Absent(kind="gone"), known_missing=said)
+    states = pb.FetchFrame(not_ready=pb.State(started=True), known_missing=said)
+    messages = [states.SerializeToString(), frame.SerializeToString()]
+    with closing(_Liar(*messages)) as liar:
+        link = open_link(own, member(1, liar.address, own.address, own.address))
+        missing(link, FIRST, Patience(2, 2, 2))
+        assert set(link.known_missing) <= {0, 2}
+
+
 def test_a_damaged_chunk_is_found(
     host: PeerHost, publish: Callable[..., None], open_link: Callable[..., PeerLink]
 ) -> None:
