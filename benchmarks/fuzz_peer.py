@@ -308,10 +308,11 @@ def shout(peer: Peer, rng: random.Random) -> str:
 
 def fuzz_service(peer: Peer, side: str, runs: int, rng: random.Random, report: Report) -> None:
     """Throw ``runs`` inputs at all methods of the network or the local service."""
-    service = pb.DESCRIPTOR.services_by_name["Peer" if side == "network" else "LocalPeer"]
+    names = ("LocalPeer",) if side == "local" else ("Peer", "Relay")
     address = peer.address if side == "network" else peer.local
     methods = [
         (f"/{service.full_name}/{one.name}", one.client_streaming, one.input_type)
+        for service in map(pb.DESCRIPTOR.services_by_name.get, names)
         for one in service.methods
     ]
     sources = {path: requests(peer, kind, rng) for path, _, kind in methods}

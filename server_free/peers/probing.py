@@ -145,7 +145,8 @@ def _address_of(mailbox: Mailbox, request: pb.ProbeRequest, known: bool) -> str:
     addresses = mailbox.addresses(request.training) if known else ()
     if len(addresses) == 1:
         return addresses[0]
-    return addresses[request.requester] if request.requester < len(addresses) else request.address
+    is_node = 0 <= request.requester < len(addresses)
+    return addresses[request.requester] if is_node else request.address
 
 
 def _covered(names: Iterable[bytes], address: str) -> bool:
