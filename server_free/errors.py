@@ -6,6 +6,7 @@ GossipError
 ├── RosterError                    who takes part: too few, duplicate or missing identities
 ├── ModError                       the ClientApp side: mod missing, misplaced, or misused
 ├── ModelError(ValueError)         arrays that cannot be mixed: names, shapes, dtypes, NaN
+├── RunError(ValueError)           a run's folder that is none, is damaged or cannot be written
 ├── NoNodesLeft                    every node failed or fell silent
 └── PeerError                      the peer plane
     ├── PeerUnreachable            nobody answers at an address
@@ -26,6 +27,7 @@ __all__ = [
     "PlanError",
     "PlanMismatch",
     "RosterError",
+    "RunError",
     "WireError",
     "one_line",
 ]
@@ -53,6 +55,10 @@ class ModError(GossipError):
 
 class ModelError(GossipError, ValueError):
     """Arrays that cannot be mixed: wrong names, shapes or dtypes, NaN or infinite values."""
+
+
+class RunError(GossipError, ValueError):
+    """A run's folder that is none, is damaged or cannot be written."""
 
 
 class NoNodesLeft(GossipError):
