@@ -73,10 +73,15 @@ def simulation_superlink(num_supernodes: int) -> Iterator[SuperLink]:
 
 
 @contextmanager
-def superlink(certificates: Certificates | None = None) -> Iterator[SuperLink]:
-    """Run a SuperLink for a deployment, with TLS if there are certificates; see `supernode`."""
+def superlink(
+    certificates: Certificates | None = None, host: str = "127.0.0.1"
+) -> Iterator[SuperLink]:
+    """Run a SuperLink for a deployment, with TLS if there are certificates; see `supernode`.
+
+    ``host`` is what it listens on; this module talks to it on 127.0.0.1 in any case.
+    """
     with private_folder() as home:
-        command = _superlink_command(certificates=certificates)
+        command = _superlink_command("--host", host, certificates=certificates)
         program, port = _start("superlink", command, home / "superlink", certificates=certificates)
         with program:
             yield SuperLink(f"127.0.0.1:{port}", home, program.log, certificates=certificates)

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from apps import quadratic_app
 from flwr_gossip.clients.cli import app
 from flwr_gossip.server_free import topologies
+from flwr_gossip.server_free.reachability import Unreachable, pairs_table
 from flwr_gossip.strategies import Settings, Teleportation
 
 ROOT = Path(__file__).parent.parent
@@ -120,11 +121,22 @@ def test_commands_run_as_they_stand(start: str) -> None:
 
 def test_the_ranking_is_the_one_printed() -> None:
     (command,) = (c for c in commands() if c.startswith("flwr-gossip topology"))
-    (table,) = blocks("text")
+    (table,) = (block for block in blocks("text") if "n_W" in block)
     done = CliRunner().invoke(app, shlex.split(command)[1:])
     rows = [line.split() for line in table.splitlines() if "x3." in line]
     assert len(rows) == 6
     assert [row for row in map(str.split, done.output.splitlines()) if row in rows] == rows
+
+
+def test_the_table_of_pairs_is_the_one_logged() -> None:
+    (table,) = (block for block in blocks("text") if "pairs of nodes" in block)
+    closed = "nobody listens on port 9400 of 10.0.0.4"
+    wrong = "wrong host name: its certificate is not for 10.0.0.3"
+    pairs = [
+        Unreachable(0, 2, "10.0.0.4:9400", "refused", closed, relay=1),
+        Unreachable(2, 1, "10.0.0.3:9400", "certificate", wrong, relay=0),
+    ]
+    assert table.splitlines() == pairs_table(pairs, num_probed=6)
 
 
 def test_the_supernode_command_starts_a_peer_with_mutual_tls(tmp_path: Path) -> None:
