@@ -39,9 +39,9 @@ HOSPITALS = ("hospital-a", "hospital-b", "hospital-c")
 RATE = "50mbit"
 PEER_PORT = 9400
 OPENSSL_S = 30.0
-LIMIT_S = 500.0
-ROUNDS = 48
-EVALUATIONS = 8
+LIMIT_S = 800.0
+ROUNDS = 36
+EVALUATIONS = 6
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ import machines
 import namespaces
 from local_flower import RunOutput
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 REASON = machines.why_not()
 needs_machines = pytest.mark.skipif(REASON is not None, reason=f"no network namespaces: {REASON}")
