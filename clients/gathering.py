@@ -6,7 +6,7 @@ did, and a note of every loss.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,14 +15,14 @@ from ..server_free import models
 from ..server_free.choco import Copies, with_residual
 from ..server_free.coding import Coder, NoBase, Plain, claimed, is_coded
 from ..server_free.errors import GossipError, ModelError, WireError
-from ..server_free.mixing import mix
 from ..server_free.models import Model
 from ..server_free.orders import Loss
 from ..server_free.peers.links import INITIAL, Missing, ModelId, Patience, PeerLink
 from ..server_free.plans import Plan, Source
 from ..server_free.sparing import Sparing, brief
 from .loss_notes import without_note
-from .records import shown, split, travels_alone
+from .records import split, travels_alone
+from .rows import Row
 
 __all__ = ["Gatherer", "Latest"]
 
@@ -103,22 +103,21 @@ class Gatherer:
         """
         if round == 0:
             return dict(self.initial())
+        row = Row(slot, round, keep_own=self.feeds_back)
         terms = self.plan.row(slot, round)
+        if self.latest is not None:
+            row.expect(self.latest.id, self.latest.seen)
         wanted = [ModelId(round=round, slot=term.slot, node=term.node) for term in terms]
-        answers = self._fetch(wanted, self.patience)
-        arrived = {
-            t.slot: a for t, a in zip(terms, answers, strict=True) if not isinstance(a, Missing)
-        }
-        lost = [(t, a) for t, a in zip(terms, answers, strict=True) if isinstance(a, Missing)]
-        lost += self._odd_ones_out(terms, arrived, slot, round)
-        self._tell(lost)
-        if arrived:
-            weights = {t.slot: t.weight for t in terms if t.slot in arrived}
-            self._note(lost, slot, "rest of the row")
-            mixed = mix(arrived, weights, own=slot)
-            return self._with_residual(mixed, arrived.get(slot), slot, round)
+        answers = self._each(wanted, self.patience)
+        for term in terms:  # no name for the answer: the next large one may need its memory
+            row.take(term, next(answers))
+        row.close()
+        self._tell(row.lost)
+        if row.arrived:
+            self._note(row.lost, slot, "rest of the row")
+            return self._with_residual(row.mixture.finish(), row.own, slot, round)
         model, used = self._last_resort(slot, round)
-        self._note(lost, slot, used)
+        self._note(row.lost, slot, used)
         return dict(model)
 
     def _with_residual(
@@ -135,42 +134,19 @@ class Gatherer:
             h = self._checked(self.link.fetch([self.exact(id)], self.patience)[0], id)
         return mixed if isinstance(h, Missing) else with_residual(mixed, h, copy)
 
-    @staticmethod
-    def _odd_ones_out(
-        terms: Sequence[Source], arrived: dict[int, Model], own: int, round: int
-    ) -> list[tuple[Source, Missing]]:
-        """Take out of ``arrived`` what cannot be mixed with the own slot's model.
-
-        The main arrays have been checked; what travels beside them has no signature.
-        """
-        if not arrived:
-            return []
-        keeper = arrived[own if own in arrived else min(arrived)]
-        odd = []
-        for term in terms:
-            model = arrived.get(term.slot, keeper)
-            for name in () if model is keeper else model.keys() & keeper.keys():
-                if (model[name].shape, model[name].dtype) != (
-                    keeper[name].shape,
-                    keeper[name].dtype,
-                ):
-                    shape = f"{shown(name)!r} of shape {model[name].shape}"
-                    reason = f"node {term.node} sent {shape}, others have {keeper[name].shape}"
-                    id = ModelId(round=round, slot=term.slot, node=term.node)
-                    odd.append((term, Missing(id, "refused", reason)))
-                    del arrived[term.slot]
-                    break
-        return odd
-
     def _fetch(self, wanted: Sequence[ModelId], patience: Patience) -> list[Model | Missing]:
+        return list(self._each(wanted, patience))
+
+    def _each(self, wanted: Sequence[ModelId], patience: Patience) -> Iterator[Model | Missing]:
+        """Give what arrives, checked, in the order that is wanted."""
         own = self.latest.id if self.latest else None
         remote = [id for id in wanted if id != own]
-        fetched = iter(self.link.fetch(remote, patience) if remote else [])
-        answers: list[Model | Missing] = []
+        fetched = iter(self.link.fetch_each(remote, patience) if remote else ())
         for id in wanted:
-            answer = self.latest.seen if self.latest and id == own else next(fetched)
-            answers.append(answer if id == own else self._accepted(id, answer))
-        return answers
+            if self.latest and id == own:
+                yield self.latest.seen
+            else:
+                yield self._accepted(id, next(fetched))
 
     def _accepted(self, id: ModelId, answer: Model | Missing) -> Model | Missing:
         """Return the model as all see it, or why it is refused: misshapen or not finite."""

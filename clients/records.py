@@ -20,6 +20,7 @@ from ..server_free.orders import Report
 
 __all__ = [
     "from_record",
+    "has_beside",
     "join",
     "record_of",
     "records_of",
@@ -139,6 +140,11 @@ def split(model: Model, names: Iterable[str]) -> tuple[dict[str, np.ndarray], di
 def travels_alone(name: str) -> bool:
     """Return whether an array of this name is one of the main arrays."""
     return _SEPARATOR not in name
+
+
+def has_beside(model: Model) -> bool:
+    """Return whether something travels beside the model's main arrays."""
+    return any(_SEPARATOR in name for name in model)
 
 
 def shown(name: str) -> str:

@@ -18,6 +18,7 @@ from . import frames
 from . import peer_pb2 as pb
 from .links import Membership, Missing
 from .raw import parse
+from .room import Room
 from .tokens import NONCE_BYTES
 from .training import Absent, NotReady
 from .waiting import Wait
@@ -44,6 +45,14 @@ class _Challenged(Exception):
     """The peer asks for a token for another challenge."""
 
 
+class _NoRoom(Exception):
+    """The model is there, but others must be mixed before there is memory for it."""
+
+    def __init__(self, nbytes: int) -> None:
+        super().__init__(nbytes)
+        self.nbytes = nbytes
+
+
 @dataclass(slots=True)
 class Fetch:
     """Fetches one model.
@@ -62,6 +71,8 @@ class Fetch:
         The latest challenge of each peer, by address; shared by the fetches of a link.
     hear : Callable[[Wait, NotReady], None]
         Told what the peer says of the holder and of missing nodes.
+    room, place : Room | None, int (default: None, 0)
+        Where memory for the model is asked for, and its place in the order of the reader.
     """
 
     method: Callable[..., Any]
@@ -70,6 +81,8 @@ class Fetch:
     max_bytes: int
     challenges: dict[str, bytes]
     hear: Callable[[Wait, NotReady], None]
+    room: Room | None = None
+    place: int = 0
     transfers: int = 0
     receiving: bool = False
     answered: bool = False
@@ -82,6 +95,9 @@ class Fetch:
         while True:
             try:
                 return await self._attempt(CHALLENGES)
+            except _NoRoom as full:
+                await self._wait_for_room(full.nbytes)
+                continue
             except TimeoutError:
                 return self._silent()
             except WireError as error:
@@ -96,10 +112,24 @@ class Fetch:
     async def probe(self) -> Model | None:
         """Return the model if the peer has it right now."""
         self.answered = False
-        for _ in range(CHALLENGES):
-            with suppress(_Challenged):
+        for _ in range(CHALLENGES + 1):
+            try:
                 return await self._ask_once()
+            except _Challenged:
+                continue
+            except _NoRoom as full:
+                await self._wait_for_room(full.nbytes)
         return None
+
+    async def _wait_for_room(self, nbytes: int) -> None:
+        """Wait for memory; the peer is asked again then, and is not silent meanwhile."""
+        self.receiving = True
+        try:
+            if self.room is not None:
+                await self.room.wait(self.place, nbytes)
+        finally:
+            self.receiving = False
+        self.wait.heard = time.monotonic()
 
     async def _ask_once(self) -> Model | None:
         call = self._call()
@@ -177,6 +207,8 @@ class Fetch:
         return await _read(call, max(0.01, silent_at - time.monotonic()))
 
     async def _receive(self, call: Any, header: pb.Header) -> Model:
+        if self.room is not None and not self.room.enter(self.place, header.nbytes):
+            raise _NoRoom(header.nbytes)
         self.transfers += 1
         self.receiving = True
         try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import grpc
@@ -24,6 +26,7 @@ from .mailbox import Unregistered
 from .own_peer import CLOSE_S, OwnPeer
 from .probing import PROBE_S, Prober
 from .raw import raw_fetch, raw_relay
+from .room import ROOM_BYTES, Room
 from .tls import channel_credentials
 from .training import NotReady
 from .waiting import Wait
@@ -111,6 +114,19 @@ class GrpcLink(BaseLink):
         waits = [self._wait(id, self._address(id), patience) for id in wants]
         return self._run(self._fetch_all(waits, long_wait_s(patience)))
 
+    def fetch_each(self, wants: Sequence[ModelId], patience: Patience) -> Iterator[Model | Missing]:
+        """Fetch as :meth:`fetch` does, and give the answers one by one in the order of wants."""
+        self._check_open()
+        waits = [self._wait(id, self._address(id), patience) for id in wants]
+        with self._awake() as loop:
+            each = loop.run(self._begin(waits, patience))
+            try:
+                while each.answers:
+                    yield each.answers.popleft().result()
+                    loop.loop.call_soon_threadsafe(each.next)
+            finally:
+                loop.loop.call_soon_threadsafe(each.end)
+
     def probe(self, nodes: Collection[int]) -> list[Unreachable]:
         """Probe all nodes as tasks of the shared loop."""
         self._check_open()
@@ -124,14 +140,20 @@ class GrpcLink(BaseLink):
             self._disconnect(failure)
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
-        """Run ``call`` in the loop; a link that sleeps wakes up for it."""
+        """Run ``call`` in the loop."""
+        with self._awake() as loop:
+            return loop.run(call)
+
+    @contextmanager
+    def _awake(self) -> Iterator[LoopThread]:
+        """Keep the link awake, and wake it up if it sleeps."""
         with self._gate:
             self._calls += 1
             if self._loop is None:
                 self._loop = LoopThread.acquire()
             loop = self._loop
         try:
-            return loop.run(call)
+            yield loop
         finally:
             with self._gate:
                 self._calls -= 1
@@ -275,13 +297,24 @@ class GrpcLink(BaseLink):
 
     async def _fetch_all(self, waits: Sequence[Wait], long_wait_s: float) -> list[Model | Missing]:
         ended = asyncio.Event()
-        teller = asyncio.ensure_future(self._tell_if_long(ended, long_wait_s))
-        self._tellers.add(teller)
-        teller.add_done_callback(self._tellers.discard)
+        self._tell(ended, long_wait_s)
         try:
             return await asyncio.gather(*(self._fetch_one(wait) for wait in waits))
         finally:
             ended.set()
+
+    async def _begin(self, waits: Sequence[Wait], patience: Patience) -> _Each:
+        """Begin to fetch all of which there is room for, and the others when there is."""
+        each = _Each()
+        self._tell(each.ended, long_wait_s(patience))
+        for place, wait in enumerate(waits):
+            each.add(asyncio.ensure_future(self._fetch_one(wait, each.room, place)))
+        return each
+
+    def _tell(self, ended: asyncio.Event, long_wait_s: float) -> None:
+        teller = asyncio.ensure_future(self._tell_if_long(ended, long_wait_s))
+        self._tellers.add(teller)
+        teller.add_done_callback(self._tellers.discard)
 
     async def _tell_if_long(self, ended: asyncio.Event, long_wait_s: float) -> None:
         """Let the own peer say that this client waits for others, from then till the end."""
@@ -303,7 +336,9 @@ class GrpcLink(BaseLink):
             own = await self._peer()
             await own.wait(waiting)
 
-    async def _fetch_one(self, wait: Wait) -> Model | Missing:
+    async def _fetch_one(
+        self, wait: Wait, room: Room | None = None, place: int = 0
+    ) -> Model | Missing:
         fetch = Fetch(
             self._method(wait),
             self.membership,
@@ -311,6 +346,8 @@ class GrpcLink(BaseLink):
             self._max_bytes,
             self._challenges,
             self._hear,
+            room,
+            place,
         )
         answer = await self._fetch_unless_known(fetch)
         if not isinstance(answer, Missing):
@@ -385,6 +422,46 @@ class GrpcLink(BaseLink):
         if self._credentials is None or address == self._local:  # the own peer has a plain socket
             return grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
         return grpc.aio.secure_channel(address, self._credentials, options=CLIENT_OPTIONS)
+
+
+class _Each:
+    """Fetches whose answers another thread takes in order."""
+
+    def __init__(self) -> None:
+        self.answers: deque[Future[Model | Missing]] = deque()
+        self.ended = asyncio.Event()
+        self.room = Room(ROOM_BYTES)
+        self._place = 0
+        self._fetches: set[asyncio.Task[Model | Missing]] = set()
+
+    def add(self, fetch: asyncio.Task[Model | Missing]) -> None:
+        """Hand on what ``fetch`` will have found; nothing else keeps it."""
+        answer: Future[Model | Missing] = Future()
+        self.answers.append(answer)
+        self._fetches.add(fetch)
+        fetch.add_done_callback(lambda done: self._hand_on(done, answer))
+
+    def _hand_on(
+        self, fetch: asyncio.Task[Model | Missing], answer: Future[Model | Missing]
+    ) -> None:
+        self._fetches.discard(fetch)
+        if fetch.cancelled():
+            answer.cancel()
+        elif (error := fetch.exception()) is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(fetch.result())
+
+    def next(self) -> None:
+        """Note that the reader has done with the latest answer."""
+        self.room.leave(self._place)
+        self._place += 1
+
+    def end(self) -> None:
+        """End what nobody waits for any more."""
+        self.ended.set()
+        for fetch in self._fetches:
+            fetch.cancel()
 
 
 async def _race(fetch: Fetch, known: asyncio.Event) -> Model | Missing | None:

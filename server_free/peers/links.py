@@ -7,7 +7,7 @@ address of the own peer: ``memory:<id>`` stays in this process, everything else 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import TracebackType
 from typing import Protocol, Self
@@ -260,6 +260,13 @@ class PeerLink(Protocol):
 
         Wants of the own node, and ``INITIAL``, go to the own peer. A remote fault is an answer,
         never an exception. The arrays must not be changed in place: they may be shared.
+        """
+
+    def fetch_each(self, wants: Sequence[ModelId], patience: Patience) -> Iterator[Model | Missing]:
+        """Fetch as :meth:`fetch` does and give the answers one by one, in the order of ``wants``.
+
+        Of large models few are received at a time: one that was given, and is held by nobody,
+        makes room for others.
         """
 
     def publish(

@@ -168,6 +168,10 @@ class MemoryLink(BaseLink):
             self._wait_for_all(all_wants, time.monotonic() + long_wait_s(patience))
         return [want.answer for want in all_wants if want.answer is not None]
 
+    def fetch_each(self, wants: Sequence[ModelId], patience: Patience) -> Iterator[Model | Missing]:
+        """Give the answers one by one; models of this process are shared and take no room."""
+        return iter(self.fetch(wants, patience))
+
     def _wait_for_all(self, wants: Sequence[_Want], tell_at: float) -> None:
         """Look until all have an answer; from ``tell_at`` on the own host says that we wait."""
         wake = threading.Event()

@@ -30,6 +30,9 @@ class Link:
     def fetch(self, wants: Any, patience: Patience) -> list[Any]:
         return [LARGE if id == INITIAL else self.model for id in wants]
 
+    def fetch_each(self, wants: Any, patience: Patience) -> Any:
+        return iter(self.fetch(wants, patience))
+
     def report_missing(self, missing: Any) -> None:
         raise NotImplementedError
 
