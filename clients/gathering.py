@@ -16,7 +16,7 @@ from ..server_free.choco import Copies, with_residual
 from ..server_free.coding import Coder, NoBase, Plain, claimed, is_coded
 from ..server_free.errors import GossipError, ModelError, WireError
 from ..server_free.models import Model
-from ..server_free.orders import Loss
+from ..server_free.orders import FROM_SCRATCH, Loss
 from ..server_free.peers.links import INITIAL, Missing, ModelId, Patience, PeerLink
 from ..server_free.plans import Plan, Source
 from ..server_free.sparing import Sparing, brief
@@ -210,7 +210,7 @@ class Gatherer:
         own = self._own_last(round, brief)
         if own is not None:
             return own
-        return self.initial(), "initial arrays"
+        return self.initial(), FROM_SCRATCH
 
     def _own_last(self, round: int, brief: Patience) -> tuple[Model, str] | None:
         if self.latest is not None:

@@ -53,6 +53,7 @@ def open_session(order: Order, msg: Message, ctxt: Context) -> Iterator[Session]
         final=_round_of(order) >= common.plan.num_rounds,
         cut=_reasons(order.cut),
         relayed=tuple(Relayed(*pair) for pair in json.loads(order.relayed)),
+        resumed=order.resumed,
     )
     # For as long as others wait for it, the own peer may be away.
     with connect(_own_peer(order, ctxt), membership, return_s=order.silence_s) as link:

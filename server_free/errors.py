@@ -7,6 +7,7 @@ GossipError
 ├── ModError                       the ClientApp side: mod missing, misplaced, or misused
 ├── ModelError(ValueError)         arrays that cannot be mixed: names, shapes, dtypes, NaN
 ├── RunError(ValueError)           a run's folder that is none, is damaged or cannot be written
+├── CheckpointError                a checkpoint that cannot be used or does not fit
 ├── NoNodesLeft                    every node failed or fell silent
 └── PeerError                      the peer plane
     ├── PeerUnreachable            nobody answers at an address
@@ -17,6 +18,7 @@ GossipError
 from __future__ import annotations
 
 __all__ = [
+    "CheckpointError",
     "GossipError",
     "MailboxFull",
     "ModError",
@@ -59,6 +61,10 @@ class ModelError(GossipError, ValueError):
 
 class RunError(GossipError, ValueError):
     """A run's folder that is none, is damaged or cannot be written."""
+
+
+class CheckpointError(GossipError):
+    """A checkpoint that is damaged, in use, or not one of the run that is to go on."""
 
 
 class NoNodesLeft(GossipError):

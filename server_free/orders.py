@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeVar
 from .errors import PlanError, PlanMismatch
 
 __all__ = [
+    "FROM_SCRATCH",
     "INITIAL_RECORD",
     "PROTOCOL",
     "RECORD",
@@ -81,7 +82,8 @@ class Order(Sealed):
     ``local`` is the address of an embedded peer host, or "" when the client's own peer
     (``gossip-peer`` in its node-config) serves it. ``addresses`` is a JSON list, node ->
     address of its peer; one entry stands for all nodes. ``plan`` is ``Plan.to_json()``.
-    ``signature`` is a digest of the initial arrays' names, shapes and dtypes. ``travelling``
+    ``resumed`` is the round after which the run goes on with a training that an earlier run began,
+    or 0. ``signature`` is a digest of the initial arrays' names, shapes and dtypes. ``travelling``
     is a comma-separated list of further ArrayRecord names, ``codec`` the strategy's argument,
     ``lost`` JSON, node -> reason, of the nodes that are not waited for. ``probe`` is a
     comma-separated list of the nodes whose peers the client is to probe first; ``cut``, as
@@ -95,6 +97,7 @@ class Order(Sealed):
     plan: str
     addresses: str
     local: str
+    resumed: int
     signature: str
     seed: int
     arrays_key: str
@@ -160,6 +163,9 @@ class Introduction(Sealed):
     failure: str = ""
 
 
+FROM_SCRATCH = "initial arrays"
+"""What a loss says was used where nothing else was left."""
+
 NO_LOSSES = '{"texts":[],"rows":[]}'
 """What :meth:`Loss.dump` writes for an empty list."""
 
@@ -197,7 +203,7 @@ class Loss:
     ``slot`` is the slot whose h of ``round`` was missing, ``holder`` the node that held it,
     ``reader`` the node that wanted it for slot ``reader_slot``; ``used`` says what was mixed
     instead ("rest of the row", "slot 3 of round 11 from node 5", "own model of round 9",
-    "initial arrays").
+    ``FROM_SCRATCH``).
     """
 
     round: int

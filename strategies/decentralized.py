@@ -9,9 +9,9 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from logging import INFO, WARNING
-from typing import Unpack
+from typing import Any, Unpack
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
@@ -21,19 +21,21 @@ from flwr.supercore import log
 from ..server_free.coding import Codec
 from ..server_free.counts import check_count
 from ..server_free.errors import ModelError, PlanError
-from ..server_free.models import check_dtypes, check_finite
+from ..server_free.models import Model, check_dtypes, check_finite
 from ..server_free.plans import Plan
 from ..server_free.simulation.round_bar import round_bar
 from .attendance import Attendance
+from .checkpoints import Checkpoint, Saved, open_checkpoint
 from .dispatch import Dispatch
 from .metrics import evaluate_metrics, train_metrics
 from .pacing import Pacer
 from .pairs import Pairs
 from .planes import Plane, open_plane
 from .results import GossipResult
+from .resuming import described, return_of
 from .roster import assemble
 from .settings import Options, Settings
-from .training import Training, mean_of
+from .training import Training, mean_of, to_record
 
 __all__ = ["Assignment", "Decentralized", "EvaluateFn"]
 
@@ -50,6 +52,12 @@ class Assignment:
     train: ConfigRecord
     evaluate: ConfigRecord
     evaluate_fn: EvaluateFn | None
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def saved(self) -> Saved | None:
+        """What there is of an earlier run that goes on."""
+        return self.checkpoint.saved if self.checkpoint else None
 
 
 class Decentralized(Strategy):
@@ -109,7 +117,7 @@ class Decentralized(Strategy):
 
         Raises
         ------
-        PlanError, RosterError, ModError, ModelError, PeerUnreachable, NoNodesLeft
+        PlanError, RosterError, ModError, ModelError, CheckpointError, PeerUnreachable, NoNodesLeft
             Each names the field or node, the value, and what to do.
         """
         num_rounds = check_count("num_rounds", num_rounds, least=0)
@@ -118,11 +126,13 @@ class Decentralized(Strategy):
         began = time.monotonic()
         train = ConfigRecord() if train_config is None else train_config
         evaluate = ConfigRecord() if evaluate_config is None else evaluate_config
-        members = assemble(grid, self.settings.min_available_nodes, self.settings.join_timeout)
-        result = self._carry_out(
-            Attendance(grid, members, Pairs(self.settings.unreachable)),
-            Assignment(initial_arrays, num_rounds, timeout, train, evaluate, evaluate_fn),
-        )
+        with open_checkpoint(self.settings) as checkpoint:
+            assignment = Assignment(
+                initial_arrays, num_rounds, timeout, train, evaluate, evaluate_fn, checkpoint
+            )
+            result = self._done(assignment)
+            if result is None:
+                result = self._carry_out(self._attendance(grid, assignment), assignment)
         _log_end(result, time.monotonic() - began)
         return result
 
@@ -191,11 +201,40 @@ class Decentralized(Strategy):
 
     # --- the run ----------------------------------------------------------------------------
 
+    def _done(self, assignment: Assignment) -> GossipResult | None:
+        """Return the result of an earlier run that has come to its end.
+
+        Raises ``CheckpointError`` if that was not a run like this one.
+        """
+        checkpoint, saved, rounds = assignment.checkpoint, assignment.saved, assignment.num_rounds
+        if checkpoint is None or saved is None:
+            return None
+        plan = self.plan(len(saved.roster), rounds)
+        checkpoint.check(saved, self._described(plan), assignment.initial, rounds)
+        if saved.last < rounds:
+            return None
+        log(INFO, "The run in %s has done all its %d rounds.", checkpoint.folder, rounds)
+        return saved.result
+
+    def _described(self, plan: Plan) -> dict[str, Any]:
+        return described(type(self).__name__, self.settings, plan)
+
+    def _attendance(self, grid: Grid, assignment: Assignment) -> Attendance:
+        """Return who takes part, once they are there."""
+        timeout_s = self.settings.join_timeout
+        if assignment.checkpoint and assignment.saved:
+            return return_of(grid, assignment.checkpoint, assignment.saved, self.settings)
+        members = assemble(grid, self.settings.min_available_nodes, timeout_s)
+        return Attendance(grid, members, Pairs(self.settings.unreachable))
+
     def _carry_out(self, attendance: Attendance, assignment: Assignment) -> GossipResult:
         """Train by the strategy's one plan."""
         plan = self.plan(len(attendance.members), assignment.num_rounds)
+        if assignment.saved:
+            plan = replace(plan, live=assignment.saved.plan.live)
         with self._opened(attendance, plan, assignment) as training:
-            self._evaluate_at_server(assignment.evaluate_fn, 0, assignment.initial)
+            if not (assignment.saved and assignment.saved.last):
+                self._evaluate_at_server(assignment.evaluate_fn, 0, assignment.initial)
             self._run(training, assignment)
         return training.result
 
@@ -203,23 +242,31 @@ class Decentralized(Strategy):
     def _opened(
         self, attendance: Attendance, plan: Plan, assignment: Assignment
     ) -> Iterator[Training]:
-        members, initial = attendance.members, assignment.initial
+        members, initial, saved = attendance.members, assignment.initial, assignment.saved
         concurrent = getattr(attendance.grid, "max_workers", 1) >= plan.num_nodes
         training_id, key = secrets.token_hex(16), secrets.token_bytes(32)
-        model = {name: array.numpy() for name, array in initial.items()}
+        model: Model = {name: array.numpy() for name, array in initial.items()}
+        resumed = 0
+        if saved:
+            training_id, model, resumed = saved.training, saved.initial, saved.last
+            initial = to_record(model)
+        store = assignment.checkpoint.folder / "peer" if assignment.checkpoint else None
         serving = assignment.evaluate_fn is not None
-        with open_plane(members, training_id, key, model, concurrent) as plane:
+        with open_plane(members, training_id, key, model, concurrent, store, resumed) as plane:
             log(INFO, "%d nodes, runtime: %s", len(members), plane.kind)
             timeout_s = assignment.timeout_s
             training = Training(
                 plan=plan,
                 attendance=attendance,
                 dispatch=Dispatch(
-                    self.settings, attendance, plane, initial, training_id, key, timeout_s
+                    self.settings, attendance, plane, initial, training_id, key, timeout_s, resumed
                 ),
                 pacer=self._pacer(plan.num_rounds, timeout_s, serving, plane),
                 wants_models=self._wants_models(plan, serving),
+                last=resumed,
+                result=saved.result if saved else GossipResult(arrays=initial),
             )
+            training.result.failures = attendance.failures
             self._training = training
             try:
                 yield training
@@ -247,10 +294,14 @@ class Decentralized(Strategy):
         return Pacer(num_rounds, every if evaluating else None, fixed, timeout)
 
     def _run(self, training: Training, assignment: Assignment) -> None:
-        training.result.arrays = assignment.initial
+        checkpoint = assignment.checkpoint
+        if assignment.saved:
+            training.announce(assignment.train)
+        elif checkpoint:
+            checkpoint.begin(training, self._described(training.plan))
         if training.plan.num_rounds:
             training.probe(assignment.train)
-        rounds, first = training.plan.num_rounds, 1
+        rounds, first = training.plan.num_rounds, training.last + 1
         shown = getattr(training.attendance.grid, "progress", False)
         with round_bar(rounds, shown) as advance:
             while first <= rounds:
@@ -261,6 +312,8 @@ class Decentralized(Strategy):
                 advance(training.last, self._log_round(training))
                 if stop:
                     self._run_evaluation(training, assignment)
+                if checkpoint:
+                    checkpoint.save(training)
                 first = training.last + 1
 
     def _run_segment(self, training: Training, first: int, config: ConfigRecord) -> None:
@@ -268,6 +321,8 @@ class Decentralized(Strategy):
         grid, arrays = training.attendance.grid, training.result.arrays
         replies = training.exchange(list(self.configure_train(first, arrays, config, grid)))
         last = training.last
+        if first == training.dispatch.resumed + 1:
+            training.check_resumed()
         training.pacer.measured(last - first + 1, training.segment_s())
         self.aggregate_train(first, replies)
         training.attendance.check_alive()

@@ -54,6 +54,8 @@ class Dispatch:
     timeout_s : float
         Deadline for the replies; a node that trains is waited for, inside a segment, for a
         quarter of it.
+    resumed : int (default: 0)
+        The round after which the run goes on with a training that an earlier run began.
     """
 
     settings: Settings
@@ -63,6 +65,7 @@ class Dispatch:
     training: str
     key: bytes
     timeout_s: float
+    resumed: int = 0
     started: set[int] = field(default_factory=set)
     signature: str = ""
 
@@ -82,6 +85,12 @@ class Dispatch:
         if sketch:
             tasks |= self._mixing(plan, last, self.served_slots(plan, last) if collect else ())
         return self._segments(plan, first, last, config, tasks)
+
+    def announce(self, plan: Plan, last: int, config: ConfigRecord) -> list[Message]:
+        """Return messages that ask for nothing but to register this run, one a live node."""
+        return self._segments(
+            plan, last + 1, last, config, dict.fromkeys(self.attendance.live, Task())
+        )
 
     def mix_after(
         self, plan: Plan, last: int, config: ConfigRecord, slots: Collection[int]
@@ -201,6 +210,7 @@ class Dispatch:
             "plan": plan.to_json(),
             "addresses": json.dumps(self.plane.addresses),
             "local": self.plane.local,
+            "resumed": self.resumed,
             "signature": self.signature,
             "seed": settings.seed,
             "arrays_key": settings.arrayrecord_key,

@@ -12,11 +12,13 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..server_free.errors import RosterError
 from ..server_free.models import Model
 from ..server_free.peers.memory import MemoryHost
+from ..server_free.peers.store import Store
 from .roster import Member
 
 if TYPE_CHECKING:
@@ -48,17 +50,24 @@ class Plane:
 
 @contextmanager
 def open_plane(
-    members: Sequence[Member], training: str, key: bytes, initial: Model, concurrent: bool
+    members: Sequence[Member],
+    training: str,
+    key: bytes,
+    initial: Model,
+    concurrent: bool,
+    store: Path | None = None,
+    resumed: int = 0,
 ) -> Iterator[Plane]:
     """Open the plane that fits the members' introductions; an embedded host has the initial.
 
-    ``concurrent`` says that clients in this process all run at the same time.
+    ``concurrent`` says that clients in this process all run at the same time, ``store`` where an
+    embedded host keeps its models on disk, ``resumed`` after which round the run goes on.
     """
     if any(member.intro.peer for member in members):
         yield _deployed(members)
         return
-    with _embedded_host(members) as (kind, host):
-        host.open(training, key)
+    with _embedded_host(members, store) as (kind, host):
+        host.open(training, key, resumed)
         host.put_initial(training, initial)
         sequential = kind == "simulation" or not concurrent
         yield Plane(kind, host.local_address, (host.address,), sequential, host)
@@ -73,10 +82,13 @@ def _deployed(members: Sequence[Member]) -> Plane:
 
 
 @contextmanager
-def _embedded_host(members: Sequence[Member]) -> Iterator[tuple[str, MemoryHost | PeerProcess]]:
+def _embedded_host(
+    members: Sequence[Member], store: Path | None
+) -> Iterator[tuple[str, MemoryHost | PeerProcess]]:
     here = (socket.gethostname(), os.getpid())
     if all((m.intro.host, m.intro.process) == here for m in members):
-        with MemoryHost(max_bytes=machine_bytes()) as memory:
+        kept = None if store is None else Store(store)
+        with MemoryHost(max_bytes=machine_bytes(), store=kept) as memory:
             yield "in-process", memory
         return
     for index, member in enumerate(members):
@@ -89,7 +101,7 @@ def _embedded_host(members: Sequence[Member]) -> Iterator[tuple[str, MemoryHost 
             )
     from ..server_free.peers.process import PeerProcess  # a simulation alone needs gRPC here
 
-    with PeerProcess(max_bytes=machine_bytes()) as host:
+    with PeerProcess(max_bytes=machine_bytes(), store=store) as host:
         yield "simulation", host
 
 

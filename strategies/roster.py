@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from logging import INFO
 
@@ -17,7 +17,7 @@ from ..server_free.errors import GossipError, ModError, RosterError
 from ..server_free.orders import RECORD, Hello, Introduction, read
 from .exchange import push
 
-__all__ = ["AWAY", "Member", "assemble", "hello", "introduction", "ordered"]
+__all__ = ["AWAY", "Member", "assemble", "hello", "introduction", "ordered", "reassemble"]
 
 _DEFAULT_MINIMUM = 2
 AWAY = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE}
@@ -78,6 +78,8 @@ class _Gathering:
     grid: Grid
     minimum: int | None
     members: dict[int, Member] = field(default_factory=dict)
+    awaited: frozenset[str] = frozenset()
+    partitions: int = -1
     waiting: dict[str, Message] = field(default_factory=dict)
     asked: set[int] = field(default_factory=set)
 
@@ -103,6 +105,11 @@ class _Gathering:
     @property
     def complete(self) -> bool:
         """Whether enough nodes are there and no connected one still has to answer."""
+        if self.awaited:
+            members = self.members.values()
+            misfit = any(member.intro.num_partitions != self.partitions for member in members)
+            all_here = self.awaited <= {member.identity for member in members}
+            return misfit or (all_here and not self.waiting)
         return len(self.members) >= self.required and not self.waiting
 
 
@@ -113,21 +120,51 @@ def assemble(grid: Grid, minimum: int | None, timeout_s: float) -> list[Member]:
     missing, doubled or non-contiguous identities and for clients without the mod.
     """
     gathering = _Gathering(grid, minimum)
+    _gather(gathering, timeout_s, lambda: gathering.required)
+    if len(gathering.members) < gathering.required:
+        raise _too_few(gathering, timeout_s)
+    return ordered(gathering.members.values())
+
+
+def reassemble(
+    grid: Grid, roster: Sequence[Introduction], awaited: Iterable[int], timeout_s: float
+) -> dict[int, Member]:
+    """Return node -> member for those of an earlier roster that are there.
+
+    Waits for the nodes ``awaited``, then goes on without those that did not come; does not wait
+    when one was told another number of partitions. Nodes that are not in the roster are left
+    alone. Raises ``RosterError`` if none came.
+    """
+    identities = {Member(-1, intro).identity: node for node, intro in enumerate(roster)}
+    names = list(identities)
+    whom = frozenset(names[node] for node in awaited)
+    gathering = _Gathering(grid, None, awaited=whom, partitions=roster[0].num_partitions)
+    _gather(gathering, timeout_s, lambda: len(gathering.awaited))
+    _check_unique(list(gathering.members.values()))
+    found = {identities.get(m.identity, -1): m for m in gathering.members.values()}
+    strange = found.pop(-1, None)
+    if strange is not None:
+        log(INFO, "%s is not in the roster of this run; ignored.", strange.identity)
+    if not found:
+        raise RosterError(
+            f"none of the {len(roster)} nodes of the earlier run was ready after "
+            f"join_timeout={timeout_s:g} s: {names}. Start their SuperNodes, or raise join_timeout."
+        )
+    return dict(sorted(found.items()))
+
+
+def _gather(gathering: _Gathering, timeout_s: float, required: Callable[[], int]) -> None:
+    """Greet nodes till the gathering is complete, or the time is up."""
     deadline = time.monotonic() + timeout_s
     told = -1
     while True:
         gathering.look()
-        if gathering.complete:
-            break
-        if time.monotonic() >= deadline:
-            if len(gathering.members) >= gathering.required:
-                break
-            raise _too_few(gathering, timeout_s)
+        if gathering.complete or time.monotonic() >= deadline:
+            return
         if len(gathering.members) != told:
             told = len(gathering.members)
-            log(INFO, "Waiting for nodes: %d of %d are ready.", told, gathering.required)
+            log(INFO, "Waiting for nodes: %d of %d are ready.", told, required())
         time.sleep(0.1)
-    return ordered(gathering.members.values())
 
 
 def _too_few(gathering: _Gathering, timeout_s: float) -> GossipError:

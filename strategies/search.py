@@ -79,6 +79,8 @@ class TeleportationSearch(Decentralized):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(**options)
+        if self.settings.checkpoint or self.settings.resume:
+            raise PlanError("a search writes no checkpoints: leave checkpoint and resume out.")
         self.codec.refuse_feedback("the holders of Teleportation's slots change each round")
         self.topology = topology
         self.metric = metric
@@ -132,7 +134,9 @@ class TeleportationSearch(Decentralized):
             assignment = replace(assignment, train=config)
         self._trials = [(one_k, Trial(one_k.num_active, rate)) for one_k in one.candidates]
         with self._opened(attendance, one.plan, assignment) as training:
-            training.result = self._result = result = SearchResult(learning_rate=rate)
+            training.result = self._result = result = SearchResult(
+                arrays=assignment.initial, learning_rate=rate
+            )
             self._run(training, assignment)
         result.trials = tuple(trial for _, trial in self._trials)
         return result

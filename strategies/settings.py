@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, TypedDict
 
 from flwr.app import MetricRecord, RecordDict
@@ -34,6 +35,8 @@ class Options(TypedDict, total=False):
     join_timeout: float
     codec: str
     unreachable: str
+    checkpoint: str | Path | None
+    resume: str | Path | None
     travelling: Sequence[str]
     weighted_by_key: str
     arrayrecord_key: str
@@ -79,6 +82,13 @@ class Settings:
         on without the models between them; ``"refuse"`` raises ``PeerUnreachable`` before round 1;
         ``"relay"`` sends the models through a third node's peer that both can talk to. The last
         two cost a Flower message more; in ``"relay"`` all pairs are tried.
+    checkpoint : str or Path, optional
+        A folder of this run alone, at the ServerApp, that after every segment has what a new run
+        needs to go on. In a deployment the models are in the peers, which keep them on disk with
+        ``--store``; elsewhere they are in this folder too.
+    resume : str or Path, optional
+        The ``checkpoint`` of a run that ended early: go on after its last segment, with the same
+        numbers, and with further checkpoints there. None or "": begin anew.
     travelling : sequence of str (default: ())
         Further ArrayRecords (optimizer state, say) that go from client to client with the
         model. The train function returns them under these names, and finds them in its next
@@ -101,6 +111,8 @@ class Settings:
     join_timeout: float = 300.0
     codec: str = "none"
     unreachable: str = "report"
+    checkpoint: str | Path | None = None
+    resume: str | Path | None = None
     travelling: Sequence[str] = ()
     weighted_by_key: str = "num-examples"
     arrayrecord_key: str = "arrays"
@@ -122,7 +134,20 @@ class Settings:
             raise PlanError(
                 f"unreachable is {self.unreachable!r}, allowed is one of {UNREACHABLE_MODES}."
             )
+        self._check_folders()
         self._check_keys()
+
+    def _check_folders(self) -> None:
+        for name in ("checkpoint", "resume"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str | Path):
+                raise PlanError(f"{name} is {value!r}, allowed is the path of a folder, or None.")
+        both = self.checkpoint and self.resume
+        if both and Path(str(self.checkpoint)) != Path(str(self.resume)):
+            raise PlanError(
+                f"resume is {str(self.resume)!r} and checkpoint {str(self.checkpoint)!r}; a run "
+                "that goes on writes its checkpoints where it found one: leave checkpoint out."
+            )
 
     def _check_keys(self) -> None:
         if isinstance(self.travelling, str):

@@ -19,11 +19,11 @@ from flwr.app import (
 )
 from flwr.supercore import log
 
-from ..server_free.errors import GossipError, ModError
+from ..server_free.errors import CheckpointError, GossipError, ModError
 from ..server_free.mixing import mix
 from ..server_free.models import Model
-from ..server_free.orders import RECORD, Loss, Report, read
-from ..server_free.plans import Plan
+from ..server_free.orders import FROM_SCRATCH, RECORD, Loss, Report, read
+from ..server_free.plans import VACANT, Plan
 from ..server_free.reachability import Probed
 from ..server_free.sketches import estimate
 from .attendance import Attendance
@@ -35,7 +35,7 @@ from .results import GossipResult
 from .roster import AWAY
 from .sizes import content_bytes
 
-__all__ = ["Served", "Training"]
+__all__ = ["Served", "Training", "mean_of", "to_record"]
 
 Served = dict[int, Model]
 """Slot -> mixed model."""
@@ -115,6 +115,16 @@ class Training:
     def mix_after(self, config: ConfigRecord) -> list[Message]:
         """Return the messages that let the holders of the last round mix once more, at a stop."""
         return self.dispatch.mix_after(self.plan, self.last, config, self.served_slots())
+
+    def announce(self, config: ConfigRecord) -> None:
+        """Let all nodes register a run that goes on after round ``last``, and probe.
+
+        Their peers hold what it needs, and serve it to nobody who has not the key of this run.
+        """
+        if self.dispatch.plane.deployed:
+            self.exchange(self.dispatch.announce(self.plan, self.last, config))
+            self.attendance.check_alive()
+            self.attendance.pairs.check(self.attendance.live)
 
     def fetch(self, slots: Collection[int], config: ConfigRecord) -> list[Message]:
         """Return the messages that ask other nodes for models whose holders are lost."""
@@ -224,6 +234,22 @@ class Training:
             and (loss.reader, loss.holder) not in self.attendance.pairs.lost
         }
 
+    def check_resumed(self) -> None:
+        """Raise ``CheckpointError`` if no model of the round after which the run goes on is left.
+
+        Meant for the first segment of such a run: one that is lost is a loss like any other, but
+        without any the run would begin again, with the initial arrays.
+        """
+        resumed = self.dispatch.resumed
+        lost = {loss.reader_slot for loss in self.losses if loss.used == FROM_SCRATCH}
+        held = {slot for slot, node in enumerate(self.plan.active(resumed + 1)) if node != VACANT}
+        if resumed and held <= lost:
+            raise CheckpointError(
+                f"no peer has a model of round {resumed} any more: {self.losses[0].reason}. A "
+                "peer that is restarted keeps its models with --store DIR. Start a new run, or "
+                "bring back the peers' stores."
+            )
+
     def segment_s(self) -> float:
         """Return the wall time of the segment's rounds, in seconds.
 
@@ -270,5 +296,9 @@ class Training:
 def mean_of(served: Served) -> ArrayRecord:
     """Return the mean of the models; bool and integer tensors are those of the lowest slot."""
     weights = dict.fromkeys(served, 1.0 / len(served))
-    mean = mix(served, weights, own=min(served))
-    return ArrayRecord({name: Array(np.asarray(array)) for name, array in mean.items()})
+    return to_record(mix(served, weights, own=min(served)))
+
+
+def to_record(model: Model) -> ArrayRecord:
+    """Return a model as Flower's record."""
+    return ArrayRecord({name: Array(np.asarray(array)) for name, array in model.items()})
