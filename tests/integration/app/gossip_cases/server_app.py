@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -38,6 +39,7 @@ Seen = list[dict[str, Any]]
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Play all cases; an error of one is written down, and ends the run where the case says so."""
+    print(f"ServerApp process {os.getpid()}", flush=True)
     folder = Path(str(context.run_config["folder"]))
     for case in json.loads((folder / "cases.json").read_text()):
         print(f"case {case['name']} begins", flush=True)
