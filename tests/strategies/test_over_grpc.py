@@ -6,6 +6,7 @@ in a deployment.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -125,3 +126,21 @@ def test_the_only_slot_outlives_its_holder() -> None:
         assert first.used == f"slot 0 of round 5 from node {before}"
     assert np.isfinite(to_vector(result.arrays)).all()
     assert not np.allclose(to_vector(result.arrays), to_vector(initial("float64")))
+
+
+def test_a_peer_that_is_full_is_a_failure_that_says_what_to_raise() -> None:
+    strategy = Gossip("ring", rounds_per_message=3, fraction_evaluate=0.0, peer_timeout=2.0)
+    with ExitStack() as stack:
+        limits = [None, None, 200, None]
+        options: list[dict[str, int]] = [
+            {} if one is None else {"max_bytes": one} for one in limits
+        ]
+        hosts = [stack.enter_context(PeerHost(**one)) for one in options]
+        result = deployed(strategy, hosts, Calls(), 3)
+    (reason,) = result.failures[2]
+    assert re.match(r"round 2: the peer holds \d+ bytes of its limit of 200, a model of ", reason)
+    assert "Raise the limit with the option --max-memory of flwr-gossip peer" in reason
+    assert list(result.failures) == [2]
+    assert {loss.holder for loss in result.losses} == {2}
+    final = expected(result, 3)[list(result.served_slots)]
+    np.testing.assert_allclose(to_vector(result.arrays), final.mean(axis=0), **CLOSE)
