@@ -16,7 +16,10 @@ from local_flower import SuperLink, simulation_superlink, superlink, supernodes
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
-NODES, STOP, ROUNDS = 3, 4, 10
+NODES, ROUNDS = 3, 10
+KILLED_AFTER = 3
+"""Nobody evaluates after this round: the next one is under way when the ServerApp is killed."""
+PAUSE = {"pause": 0.3}
 
 
 def killer(signs: str) -> Callable[[str], None]:
@@ -34,9 +37,9 @@ def killer(signs: str) -> Callable[[str], None]:
 
 
 def check_resumed(link: SuperLink, case: Case, folder: Path) -> None:
-    """Play a case whose ServerApp is killed after ``STOP`` rounds; the next run goes on."""
+    """Play a case whose ServerApp is killed; the next run goes on."""
     first = replace(case, options=case.options | {"checkpoint": str(folder)})
-    watch = killer(f"[ROUND {STOP}/{ROUNDS}]")
+    watch = killer(f"[ROUND {KILLED_AFTER}/{ROUNDS}]")
     killed = play(link, [first], timeout_s=200, on_line=watch, check=False)
     assert not killed.run.completed
     assert not killed.outcomes
@@ -48,7 +51,7 @@ def check_resumed(link: SuperLink, case: Case, folder: Path) -> None:
     assert outcome.plan.to_json() == plan.to_json()
     (went_on,) = re.findall(r"Going on after round (\d+) of the run in", played.run.text)
     done = int(went_on)
-    assert 0 < done <= STOP + 1
+    assert KILLED_AFTER <= done < ROUNDS
     expected = {(node, t) for t in range(done + 1, ROUNDS + 1) for node in plan.active(t)}
     assert outcome.given.keys() == expected
     assert set(map(int, outcome.raw["distances"])) == {4, 8, ROUNDS}
@@ -61,11 +64,10 @@ def test_in_a_deployment(tmp_path: Path) -> None:
         "num_active": 2,
         "topology": "ring",
         "seed": 11,
-        "rounds_per_message": 4,
+        "rounds_per_message": 3,
         "evaluate_every": 4,
     }
-    pause = {"pause": 0.3}
-    case = Case("teleportation", "teleportation", options, ROUNDS, config=pause)
+    case = Case("teleportation", "teleportation", options, ROUNDS, config=PAUSE)
     with superlink() as link, supernodes(link, NODES, peers=True):
         check_resumed(link, case, tmp_path / "run")
 
@@ -73,4 +75,6 @@ def test_in_a_deployment(tmp_path: Path) -> None:
 def test_in_a_simulation(tmp_path: Path) -> None:
     options = {"topology": "ring", "evaluate_every": 4}
     with simulation_superlink(NODES) as link:
-        check_resumed(link, Case("gossip", "gossip", options, ROUNDS), tmp_path / "run")
+        check_resumed(
+            link, Case("gossip", "gossip", options, ROUNDS, config=PAUSE), tmp_path / "run"
+        )
