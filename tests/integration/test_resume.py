@@ -14,9 +14,9 @@ import pytest
 from integration.cases import Case, check_numbers, play
 from local_flower import SuperLink, simulation_superlink, superlink, supernodes
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(700)]
 
-NODES, ROUNDS = 3, 10
+NODES, ROUNDS = 3, 8
 KILLED_AFTER = 3
 """Nobody evaluates after this round: the next one is under way when the ServerApp is killed."""
 PAUSE = {"pause": 0.3}
@@ -40,11 +40,11 @@ def check_resumed(link: SuperLink, case: Case, folder: Path) -> None:
     """Play a case whose ServerApp is killed; the next run goes on."""
     first = replace(case, options=case.options | {"checkpoint": str(folder)})
     watch = killer(f"[ROUND {KILLED_AFTER}/{ROUNDS}]")
-    killed = play(link, [first], timeout_s=200, on_line=watch, check=False)
+    killed = play(link, [first], timeout_s=300, on_line=watch, check=False)
     assert not killed.run.completed
     assert not killed.outcomes
     again = replace(case, options=case.options | {"resume": str(folder)})
-    played = play(link, [again], timeout_s=150)
+    played = play(link, [again], timeout_s=300)
     outcome, plan = played.outcomes[case.name], case.plan(NODES)
     assert not outcome.failures
     assert not outcome.losses
@@ -54,7 +54,7 @@ def check_resumed(link: SuperLink, case: Case, folder: Path) -> None:
     assert KILLED_AFTER <= done < ROUNDS
     expected = {(node, t) for t in range(done + 1, ROUNDS + 1) for node in plan.active(t)}
     assert outcome.given.keys() == expected
-    assert set(map(int, outcome.raw["distances"])) == {4, 8, ROUNDS}
+    assert set(map(int, outcome.raw["distances"])) == {4, ROUNDS}
     check_numbers(case, outcome, plan)
 
 
