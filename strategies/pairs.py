@@ -37,6 +37,7 @@ class Pairs:
     asked: set[int] = field(default_factory=set)
     reached: dict[int, set[int]] = field(default_factory=dict)
     lost: dict[tuple[int, int], Unreachable] = field(default_factory=dict)
+    _ever: set[tuple[int, int]] = field(default_factory=set)  # (reader, holder) that once talked
     _told: tuple[int, frozenset[tuple[int, int]]] = (0, frozenset())
 
     @property
@@ -85,7 +86,15 @@ class Pairs:
     def take(self, node: int, probed: Probed) -> None:
         """Take in what the probes of ``node`` said."""
         self.reached.setdefault(node, set()).update(probed.reached)
+        self._ever.update((node, holder) for holder in probed.reached)
         self.lost |= {(node, one.holder): one for one in probed.unreachable}
+
+    def never_talked(self, reader: int, holder: int) -> bool:
+        """Return whether it is the way between these two that is bad, as far as is known.
+
+        Of a pair that has talked before, it is rather the holder that is gone.
+        """
+        return (reader, holder) in self.lost and (reader, holder) not in self._ever
 
     def forget(self, node: int) -> None:
         """Treat a node that came back as new: its peer may be elsewhere now."""

@@ -71,6 +71,7 @@ class Training:
     result: GossipResult = field(default_factory=GossipResult)
     reports: dict[int, Report] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
+    unreached: dict[int, str] = field(default_factory=dict)
     told: set[Loss] = field(default_factory=set)
     sketches: list[Any] = field(default_factory=list)
     served: Served = field(default_factory=dict)
@@ -132,7 +133,7 @@ class Training:
 
     def exchange(self, messages: Sequence[Message]) -> list[Message]:
         """Send the messages, take in the reports and return the replies."""
-        self.reports, self.losses = {}, []
+        self.reports, self.losses, self.unreached = {}, [], {}
         node_of = self.attendance.node_of
         for message in messages:
             self._count(message.content)
@@ -188,6 +189,10 @@ class Training:
         self.told.update(fresh)  # readers tell of a holder's losses too, perhaps much later
         self.losses += fresh
         self.attendance.pairs.take(node, probed)
+        for one in probed.unreachable:
+            if not self.attendance.pairs.never_talked(node, one.holder):
+                where = f"node {one.holder}'s peer at {one.address}"
+                self.unreached.setdefault(one.holder, f"{where} is not reached now, {one.why}")
         self.result.traffic.bytes_between_clients += report.bytes_fetched
         self.result.traffic.bytes_relayed += report.bytes_relayed
         if report.sketch:
@@ -226,13 +231,14 @@ class Training:
 
         Who never reached a node, or only through others, knows nothing of it.
         """
-        return {
+        pairs = self.attendance.pairs
+        missed = {
             loss.holder: loss.reason
             for loss in self.losses
-            if loss.kind in _DEADLY
-            and loss.holder not in self.reports
-            and (loss.reader, loss.holder) not in self.attendance.pairs.lost
+            if loss.kind in _DEADLY and not pairs.never_talked(loss.reader, loss.holder)
         }
+        dead = self.unreached | missed
+        return {node: reason for node, reason in dead.items() if node not in self.reports}
 
     def check_resumed(self) -> None:
         """Raise ``CheckpointError`` if no model of the round after which the run goes on is left.

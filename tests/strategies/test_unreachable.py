@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ import pytest
 from apps import Calls, initial, local_update, play, quadratic_app, to_vector
 from flwr_gossip.server_free.errors import PeerUnreachable, PlanError
 from flwr_gossip.server_free.peers.host import PeerHost
+from flwr_gossip.server_free.reachability import Probed, Unreachable
 from flwr_gossip.strategies import Gossip, GossipResult, Teleportation
 from flwr_gossip.strategies.decentralized import Decentralized
+from flwr_gossip.strategies.pairs import Pairs
 from offices import Office
 from proxies import free_port
 from reference import dense
@@ -148,3 +151,14 @@ def test_one_peer_for_all_needs_no_probe(caplog: pytest.LogCaptureFixture) -> No
 def test_what_may_be_done_about_a_pair() -> None:
     with pytest.raises(PlanError, match=r"unreachable is 'ignore', allowed is one of \('report'"):
         Gossip("ring", unreachable="ignore")
+
+
+def test_a_pair_that_has_talked_before_says_that_the_holder_is_gone() -> None:
+    pairs = Pairs()
+    lost = Unreachable(1, 2, "10.0.0.3:9400", "refused", "nobody listens")
+    pairs.take(0, Probed((), (replace(lost, reader=0),)))
+    pairs.take(1, Probed((2,)))
+    pairs.forget(1)  # it comes back, and probes anew
+    pairs.take(1, Probed((), (lost,)))
+    assert pairs.never_talked(0, 2)
+    assert not pairs.never_talked(1, 2)
