@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ __all__ = [
     "parsed",
 ]
 
-Metrics = Mapping[str, float | list[float]]
+Metrics = Mapping[str, float | Sequence[float]]
 """Metric -> value."""
 
 

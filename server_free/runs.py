@@ -76,8 +76,6 @@ class RunConfig:
         "running", "finished" or "failed"; a run that was killed stays "running".
     error : str or None
         Why it failed, in one line.
-    process : int or None
-        Process id of the writer.
     resumed_after : int
         The round after which an earlier run was taken up; 0 for a new one.
     """
@@ -98,7 +96,6 @@ class RunConfig:
     ended: str | None = None
     status: str = "running"
     error: str | None = None
-    process: int | None = None
     resumed_after: int = 0
 
     @property
@@ -153,7 +150,6 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "ended": (str, type(None)),
     "status": (str,),
     "error": (str, type(None)),
-    "process": (int, type(None)),
     "resumed_after": (int,),
 }
 

@@ -212,7 +212,7 @@ def open_checkpoint(settings: Settings) -> Iterator[Checkpoint | None]:
     """
     field = "resume" if settings.resume else "checkpoint"
     given = settings.resume or settings.checkpoint
-    if not given:
+    if not given or isinstance(given, bool):
         yield None
         return
     folder = Path(given).expanduser().absolute()

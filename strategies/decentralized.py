@@ -8,10 +8,10 @@ import secrets
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from logging import INFO, WARNING
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
@@ -23,7 +23,6 @@ from ..server_free.counts import check_count
 from ..server_free.errors import ModelError, PlanError
 from ..server_free.models import Model, check_dtypes, check_finite
 from ..server_free.plans import Plan
-from ..server_free.simulation.round_bar import round_bar
 from .attendance import Attendance
 from .checkpoints import Checkpoint, Saved, open_checkpoint
 from .dispatch import Dispatch
@@ -31,6 +30,7 @@ from .metrics import evaluate_metrics, train_metrics
 from .pacing import Pacer
 from .pairs import Pairs
 from .planes import Plane, open_plane
+from .recording import Recording, settings_of
 from .results import GossipResult
 from .resuming import described, return_of
 from .roster import assemble
@@ -52,6 +52,7 @@ class Assignment:
     train: ConfigRecord
     evaluate: ConfigRecord
     evaluate_fn: EvaluateFn | None
+    recording: Recording
     checkpoint: Checkpoint | None = None
 
     @property
@@ -66,6 +67,9 @@ class Decentralized(Strategy):
     The ServerApp sends each active node one message a segment of rounds; the models go from
     client to client. See :class:`Settings` for the options.
     """
+
+    metrics_at_end: ClassVar[bool] = False
+    """Whether it is known only at the end of a training which metrics are its result's."""
 
     def __init__(self, **options: Unpack[Options]) -> None:
         self.settings = Settings.of(options)
@@ -117,7 +121,8 @@ class Decentralized(Strategy):
 
         Raises
         ------
-        PlanError, RosterError, ModError, ModelError, CheckpointError, PeerUnreachable, NoNodesLeft
+        PlanError, RosterError, ModError, ModelError, RunError, CheckpointError, PeerUnreachable,
+        NoNodesLeft
             Each names the field or node, the value, and what to do.
         """
         num_rounds = check_count("num_rounds", num_rounds, least=0)
@@ -126,9 +131,11 @@ class Decentralized(Strategy):
         began = time.monotonic()
         train = ConfigRecord() if train_config is None else train_config
         evaluate = ConfigRecord() if evaluate_config is None else evaluate_config
-        with open_checkpoint(self.settings) as checkpoint:
+        recording = Recording(type(self).__name__, self.settings)
+        with closing(recording), open_checkpoint(recording.settings) as checkpoint:
             assignment = Assignment(
-                initial_arrays, num_rounds, timeout, train, evaluate, evaluate_fn, checkpoint
+                *(initial_arrays, num_rounds, timeout, train, evaluate, evaluate_fn),
+                *(recording, checkpoint),
             )
             result = self._done(assignment)
             if result is None:
@@ -269,11 +276,19 @@ class Decentralized(Strategy):
             training.result.failures = attendance.failures
             self._training = training
             try:
-                yield training
+                with assignment.recording.of(training, self._named(), self.metrics_at_end):
+                    yield training
             finally:
                 training.result.plan = training.plan
                 training.result.failures = attendance.failures
                 self._training = None
+
+    def _named(self) -> dict[str, Any]:
+        return {
+            "name": type(self).__name__,
+            "description": self.describe(),
+            "settings": settings_of(self.settings),
+        }
 
     def _wants_models(self, plan: Plan, serving: bool) -> Callable[[int], bool]:
         """Return whether the server fetches models after a round at which nodes report."""
@@ -302,19 +317,19 @@ class Decentralized(Strategy):
         if training.plan.num_rounds:
             training.probe(assignment.train)
         rounds, first = training.plan.num_rounds, training.last + 1
-        shown = getattr(training.attendance.grid, "progress", False)
-        with round_bar(rounds, shown) as advance:
-            while first <= rounds:
-                self._run_segment(training, first, assignment.train)
-                stop = training.is_stop(training.last)
-                if stop:
-                    self._fetch_models(training, assignment.train)
-                advance(training.last, self._log_round(training))
-                if stop:
-                    self._run_evaluation(training, assignment)
-                if checkpoint:
-                    checkpoint.save(training)
-                first = training.last + 1
+        while first <= rounds:
+            self._run_segment(training, first, assignment.train)
+            stop = training.is_stop(training.last)
+            if stop:
+                self._fetch_models(training, assignment.train)
+            self._log_round(training)
+            assignment.recording.rounds(training)
+            if stop:
+                self._run_evaluation(training, assignment)
+            assignment.recording.segment()
+            if checkpoint:
+                checkpoint.save(training)
+            first = training.last + 1
 
     def _run_segment(self, training: Training, first: int, config: ConfigRecord) -> None:
         training.take_back()
@@ -327,14 +342,13 @@ class Decentralized(Strategy):
         self.aggregate_train(first, replies)
         training.attendance.check_alive()
 
-    def _log_round(self, training: Training) -> str:
-        """Log what the newest round's metrics are, and return it."""
+    def _log_round(self, training: Training) -> None:
+        """Log what the newest round's metrics are."""
         last = training.last
         metrics = training.result.train_metrics_clientapp.get(last)
         distance = training.result.consensus_distance.get(last)
         text = _brief(metrics, distance)
         log(INFO, "[ROUND %s/%s] %s", last, training.plan.num_rounds, text)
-        return text
 
     def _fetch_models(self, training: Training, config: ConfigRecord) -> None:
         """Get the models that the segment could not hand over, or whose holders are lost."""

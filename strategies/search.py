@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from logging import INFO, WARNING
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.supercore import log
@@ -66,6 +66,8 @@ class TeleportationSearch(Decentralized):
         result = TeleportationSearch().start(grid=grid, initial_arrays=arrays, num_rounds=100)
         print(result.num_active, result.trials)
     """
+
+    metrics_at_end: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -250,6 +252,7 @@ class TeleportationSearch(Decentralized):
         """Make the candidate's models and metrics the result of this pass."""
         self._fetch(training, assignment, candidate)
         training.sketches = []  # of all candidates: their distance from each other says nothing
+        training.per_node.metrics.clear()  # of the candidate that was judged last
         training.close_segment()
         result = self._result
         result.num_active, result.slots = candidate.num_active, candidate.slots

@@ -35,7 +35,8 @@ class Options(TypedDict, total=False):
     join_timeout: float
     codec: str
     unreachable: str
-    checkpoint: str | Path | None
+    folder: str | Path | None
+    checkpoint: str | Path | bool | None
     resume: str | Path | None
     travelling: Sequence[str]
     weighted_by_key: str
@@ -82,10 +83,16 @@ class Settings:
         on without the models between them; ``"refuse"`` raises ``PeerUnreachable`` before round 1;
         ``"relay"`` sends the models through a third node's peer that both can talk to. The last
         two cost a Flower message more; in ``"relay"`` all pairs are tried.
-    checkpoint : str or Path, optional
+    folder : str or Path, optional
+        Where the run leaves its record: what it is, its metrics as they come, the final model. One
+        that holds another run is never written over: the name gets a number. Default:
+        DATE-TIME-STRATEGY under the folder in the environment variable ``FLWR_GOSSIP_RUNS``, else
+        under ``./runs``. "": nothing is written, as where that variable is empty.
+    checkpoint : str or Path or bool, optional
         A folder of this run alone, at the ServerApp, that after every segment has what a new run
-        needs to go on. In a deployment the models are in the peers, which keep them on disk with
-        ``--store``; elsewhere they are in this folder too.
+        needs to go on; True: ``checkpoints`` in the run's folder. In a deployment the models are
+        in the peers, which keep them on disk with ``--store``; elsewhere they are in this folder
+        too.
     resume : str or Path, optional
         The ``checkpoint`` of a run that ended early: go on after its last segment, with the same
         numbers, and with further checkpoints there. None or "": begin anew.
@@ -111,7 +118,8 @@ class Settings:
     join_timeout: float = 300.0
     codec: str = "none"
     unreachable: str = "report"
-    checkpoint: str | Path | None = None
+    folder: str | Path | None = None
+    checkpoint: str | Path | bool | None = None
     resume: str | Path | None = None
     travelling: Sequence[str] = ()
     weighted_by_key: str = "num-examples"
@@ -138,11 +146,13 @@ class Settings:
         self._check_keys()
 
     def _check_folders(self) -> None:
-        for name in ("checkpoint", "resume"):
+        for name in ("folder", "checkpoint", "resume"):
             value = getattr(self, name)
+            if name == "checkpoint" and isinstance(value, bool):
+                continue
             if value is not None and not isinstance(value, str | Path):
                 raise PlanError(f"{name} is {value!r}, allowed is the path of a folder, or None.")
-        both = self.checkpoint and self.resume
+        both = self.checkpoint and self.checkpoint is not True and self.resume
         if both and Path(str(self.checkpoint)) != Path(str(self.resume)):
             raise PlanError(
                 f"resume is {str(self.resume)!r} and checkpoint {str(self.checkpoint)!r}; a run "

@@ -31,6 +31,7 @@ from .dispatch import Dispatch
 from .exchange import exchange
 from .metrics import per_round
 from .pacing import Pacer
+from .per_node import PerNode
 from .results import GossipResult
 from .roster import AWAY
 from .sizes import content_bytes
@@ -75,6 +76,7 @@ class Training:
     told: set[Loss] = field(default_factory=set)
     sketches: list[Any] = field(default_factory=list)
     served: Served = field(default_factory=dict)
+    per_node: PerNode = field(default_factory=PerNode)
 
     @property
     def sequential(self) -> bool:
@@ -193,6 +195,8 @@ class Training:
             if not self.attendance.pairs.never_talked(node, one.holder):
                 where = f"node {one.holder}'s peer at {one.address}"
                 self.unreached.setdefault(one.holder, f"{where} is not reached now, {one.why}")
+        evaluating = reply.metadata.message_type == MessageType.EVALUATE
+        self.per_node.take(node, report, reply.content, evaluating)
         self.result.traffic.bytes_between_clients += report.bytes_fetched
         self.result.traffic.bytes_relayed += report.bytes_relayed
         if report.sketch:
@@ -293,7 +297,9 @@ class Training:
 
     def take_back(self) -> None:
         """Let nodes that answered a greeting take part again from the next segment on."""
-        self.dispatch.forget(self.attendance.greet_absent())
+        returned = self.attendance.greet_absent()
+        self.dispatch.forget(returned)
+        self.per_node.returned += returned
 
     def _count(self, content: RecordDict) -> None:
         self.result.traffic.bytes_through_server += content_bytes(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..errors import PlanError
 from ..plans import Plan
 from .layout import Layout
 from .records import Record, write_jsonl
+from .run_record import RunRecord, simulated_config
 from .usage import NodeUsage
 
 if TYPE_CHECKING:
@@ -77,6 +79,22 @@ class SimulationResult:
     def mean_state_dict(self) -> dict[str, Tensor]:
         """Return the mean of the slots' models, the one to serve, for ``load_state_dict``."""
         return self._state_dict(self.models.mean(dim=0))
+
+    def mean_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Return the mean of the slots' models as numpy arrays, by the names of the state dict."""
+        return {name: value.cpu().numpy() for name, value in self.mean_state_dict().items()}
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the record of this run, in the form that runs of all runtimes leave behind.
+
+        Returns the folder, whose name got a number where another run was: ``read_run`` and
+        ``flwr-gossip watch`` take it. Raises ``RunError`` where it cannot be written in.
+        """
+        with RunRecord(simulated_config(self.plan, self.layout), folder) as run:
+            for record in self.history:
+                run.take(record)
+            run.finish(self.plan, self.mean_arrays, self.diverged_at)
+            return run.path or Path(folder)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the history as a table, one row a round; NaN where nothing was evaluated."""

@@ -12,6 +12,7 @@ Stich, ICLR 2025, arXiv:2501.15259, Algorithm 1), whose matrix has k rows whatev
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -22,6 +23,7 @@ from torch import nn
 from ..coding import Codec
 from ..errors import PlanError, one_line
 from ..plans import Plan
+from ..run_display import run_display
 from .batched import BatchedModel, Loss
 from .evaluation import Evaluator, Metric, checked_metrics, default_metrics
 from .history import SimulationResult
@@ -29,7 +31,7 @@ from .networks import Network
 from .node_data import ArrayOrTensor, NodeData, checked_pair
 from .optimizers import SGD, LearningRate, check_number
 from .records import Record
-from .round_bar import round_bar
+from .run_record import RunRecord, simulated_config
 from .timeline import Timeline
 from .trainer import Settings, Trainer
 
@@ -66,6 +68,7 @@ def simulate(
     device: str | torch.device | None = None,
     chunk_nodes: int | None = None,
     progress: bool | None = None,
+    folder: str | os.PathLike[str] | None = None,
     network: Network | None = None,
     peer_timeout: float = 10.0,
     replan_every: int | None = None,
@@ -123,7 +126,10 @@ def simulate(
         Slots trained at once, in multiples of 16: a matter of speed and memory; the results are
         bit for bit the same. By default chosen so that a chunk stays in cache.
     progress : bool, optional
-        Whether to show a progress bar; by default when stderr is a terminal.
+        Whether to show the run as it goes on; by default when stderr is a terminal.
+    folder : str or Path, optional
+        Where the run leaves its record, as runs of all runtimes do, for ``flwr-gossip watch`` and
+        ``read_run``; the name gets a number where another run is. By default nothing is written.
     network : Network, optional
         How fast the nodes compute and send, who is offline when, and what is lost on the way. The
         history then has simulated seconds, the result what each node did, and what is late, lost
@@ -144,6 +150,8 @@ def simulate(
     ------
     PlanError
         A setting, the data or the plan cannot be.
+    RunError
+        The folder cannot be written in.
     ModelError
         The model or the loss cannot be trained this way.
 
@@ -184,7 +192,11 @@ def simulate(
     training = Trainer(plan, batched, node_data, optimizer, settings, timeline)
     history: list[Record] = []
     diverged_at = None
-    with round_bar(num_rounds, progress) as advance:
+    config = simulated_config(plan, batched.layout)
+    with (
+        run_display(config, progress) as show,
+        RunRecord(config, folder, show) as run,
+    ):
         for round in range(1, num_rounds + 1):
             record = training.run(round)
             finite = math.isfinite(record["train_loss"]) or not record["active"]
@@ -192,22 +204,22 @@ def simulate(
                 record |= training.evaluate(evaluator)
                 finite = math.isfinite(record["consensus_distance"])
             history.append(record)
-            advance(round, f"train loss {record['train_loss']:.4g}")
+            run.take(record)
             if not finite:
                 diverged_at = round
                 break
-    models = batched.layout.compact(training.mixed())
-    played = plan if timeline is None else timeline.plan
-    return SimulationResult(
-        history,
-        models,
-        batched.layout,
-        played,
-        diverged_at,
-        batched.model,
-        training.usage.nodes,
-        training.slot_metrics,
-    )
+        result = SimulationResult(
+            history,
+            batched.layout.compact(training.mixed()),
+            batched.layout,
+            plan if timeline is None else timeline.plan,
+            diverged_at,
+            batched.model,
+            training.usage.nodes,
+            training.slot_metrics,
+        )
+        run.finish(result.plan, result.mean_arrays, diverged_at)
+    return result
 
 
 def _device(model: nn.Module, device: str | torch.device | None) -> torch.device:

@@ -249,7 +249,8 @@ def test_a_training_that_diverges_ends_early_without_an_error() -> None:
 def test_a_progress_bar_is_shown_on_request(capfd: Any, make_problem: MakeProblem) -> None:
     problem = make_problem(SIZES)
     run(problem, Gossip("ring"), progress=True)
-    assert "round 8, train loss" in capfd.readouterr().err
+    shown = capfd.readouterr().err
+    assert "round 8 of 8" in shown and "train loss" in shown
     run(problem, Gossip("ring"))
     assert capfd.readouterr().err == ""
 
