@@ -230,5 +230,37 @@ def topology(
         )
 
 
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN [RUN ...]",
+            help="Folders of runs; or JSONL files of metrics, by which FedAvg can be compared.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="The page; report.html in the run's folder, or here for several runs.",
+        ),
+    ] = None,
+    png: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write each picture as a PNG file too; extra [plots]."),
+    ] = None,
+) -> None:
+    """Make one HTML page of a run, or of several side by side.
+
+    It says whether the nodes reached consensus, who lags, what it cost and which run was better
+    under the same budget, with pictures and their numbers. The page needs no network.
+    """
+    with one_line_errors("report"):
+        from .report_command import make_report
+
+        make_report(runs, out, png)
+
+
 if __name__ == "__main__":
     app()

@@ -39,6 +39,7 @@ __all__ = [
     "Tail",
     "read_config",
     "read_run",
+    "sorted_rows",
 ]
 
 FORMAT = 1
@@ -279,10 +280,11 @@ def read_run(folder: str | Path) -> Run:
     """
     place = Path(folder).expanduser()
     config = read_config(place)
-    return _sorted(place, config, Tail(place / METRICS).read())
+    return sorted_rows(place, config, Tail(place / METRICS).read())
 
 
-def _sorted(folder: Path, config: RunConfig, rows: Iterable[Row]) -> Run:
+def sorted_rows(folder: Path, config: RunConfig, rows: Iterable[Row]) -> Run:
+    """Return the run that has this configuration and these rows, sorted by kind."""
     found: dict[type, list[Any]] = {}
     for row in rows:
         found.setdefault(type(row), []).append(row)
