@@ -1,0 +1,1 @@
+"""digits: a Flower app with PyTorch."""

@@ -1,0 +1,1 @@
+"""digits_sklearn: a decentralized Flower app with a scikit-learn model."""
