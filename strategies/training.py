@@ -73,10 +73,13 @@ class Training:
     reports: dict[int, Report] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
     unreached: dict[int, str] = field(default_factory=dict)
-    told: set[Loss] = field(default_factory=set)
+    told: set[Loss] = field(init=False)
     sketches: list[Any] = field(default_factory=list)
     served: Served = field(default_factory=dict)
     per_node: PerNode = field(default_factory=PerNode)
+
+    def __post_init__(self) -> None:
+        self.told = set(self.result.losses)  # those of an earlier run too
 
     @property
     def sequential(self) -> bool:

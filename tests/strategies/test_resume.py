@@ -160,6 +160,22 @@ def test_what_the_dead_run_did_later_does_not_count(tmp_path: Path) -> None:
     check_same(result, run(Gossip("ring", **options)))
 
 
+def test_losses_that_were_told_are_not_told_again(tmp_path: Path) -> None:
+    """Those of a row travel with the model that was made of it, and that is read once more."""
+
+    def before_train(node: int, round: int) -> None:
+        if (node, round) == (2, 2):
+            raise RuntimeError("no room")
+
+    folder, stores = tmp_path / "run", [tmp_path / str(node) for node in range(NODES)]
+    app = quadratic_app(before_train=before_train)
+    with peers(*stores) as nodes:
+        with pytest.raises(Death):
+            run(gossip(checkpoint=folder), dies=6, app=app, **nodes)
+        losses = run(gossip(resume=folder), app=app, **nodes).losses
+    assert sorted(loss.reader for loss in losses if loss.round == 2) == [1, 3]
+
+
 @pytest.mark.parametrize("make", [gossip, teleportation])
 def test_a_peer_that_lost_its_models_is_a_loss_like_any_other(make: Make, tmp_path: Path) -> None:
     folder, stores = tmp_path / "run", [tmp_path / str(node) for node in range(NODES)]
