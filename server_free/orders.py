@@ -234,14 +234,17 @@ class Loss:
         try:
             content = json.loads(text)
             texts = content["texts"]
-            return [
-                Loss(*[*row[:-2], *(texts[place] for place in row[-2:])]) for row in content["rows"]
-            ]
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+            rows = [[*row[:-2], *(texts[place] for place in row[-2:])] for row in content["rows"]]
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
             raise PlanError(f"these are not losses: {error}") from error
+        for row in rows:
+            if list(map(type, row)) != _LOSS_TYPES:
+                raise PlanError(f"these are not losses: {row!r:.200} is none")
+        return [Loss(*row) for row in rows]
 
 
 _PLAIN = ("round", "slot", "holder", "reader", "reader_slot", "kind")
+_LOSS_TYPES = [int] * 5 + [str] * 3
 
 T = TypeVar("T", bound=Sealed)
 

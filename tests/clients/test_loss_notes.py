@@ -41,6 +41,9 @@ def test_nothing_travels_where_nothing_was_lost() -> None:
         np.frombuffer(b"\xff\xfe", np.uint8),
         np.frombuffer(b"[]", np.uint8),
         np.frombuffer(b'{"texts": [], "rows": [[1]]}', np.uint8),
+        np.frombuffer(b'{"texts": [""], "rows": [[1, 0, [], 0, 0, "gone", 0, 0]]}', np.uint8),
+        np.frombuffer(b'{"texts": [[]], "rows": [[1, 0, 2, 0, 0, "gone", 0, 0]]}', np.uint8),
+        np.full(1 << 20, ord("["), np.uint8),
         np.zeros((1 << 20) + 1, np.uint8),
     ],
 )
