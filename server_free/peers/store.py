@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -187,8 +188,12 @@ class Store:
         return sorted(found, key=lambda pair: pair[1])
 
     def models(self, training: str) -> Iterator[StoredModel]:
-        """Yield the models of a training; what is damaged is logged and left out."""
-        for path in sorted(self._folder_of(training).glob(f"*{MODEL}")):
+        """Yield the models of a training; what is damaged is logged and left out.
+
+        Those of round 0 come first and then the newest: memory may not have room for all.
+        """
+        paths = sorted(self._folder_of(training).glob(f"*{MODEL}"))
+        for path in sorted(paths, key=lambda path: _turn(path.name)):
             stored = _unless_damaged(_read_stored, path)
             if stored is not None and _name(stored.id) == path.name:
                 yield stored
@@ -212,6 +217,13 @@ class Store:
 
 def _name(id: ModelId) -> str:
     return f"r{id.round:08d}-s{id.slot}-n{id.node}{MODEL}"
+
+
+def _turn(name: str) -> int:
+    """Return what orders the names of models: round 0, then the newest round first."""
+    digits = name[1:].partition("-")[0]
+    round = int(digits) if digits.isdecimal() else 0
+    return -round if round else -sys.maxsize
 
 
 def _changed_at(folder: Path) -> float:

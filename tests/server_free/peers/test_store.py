@@ -216,6 +216,16 @@ def test_what_does_not_fit_into_memory_stays_on_disk(
         assert len(box.held("t")) == 3
 
 
+def test_the_initial_and_the_newest_models_come_first_into_memory(tmp_path: Path) -> None:
+    ids = [INITIAL, *map(at, range(1, 5))]
+    with opened(tmp_path) as box:
+        box.open("t", KEY)
+        for id in ids:
+            box.put("t", id, MODEL, readers=[1])
+    with opened(tmp_path, max_bytes=3 * MODEL.nbytes) as box:
+        assert box.held("t") == (INITIAL, at(3), at(4))
+
+
 @pytest.mark.parametrize("host", [PeerHost, MemoryHost])
 def test_two_hosts_on_one_store(tmp_path: Path, host: type[PeerHost] | type[MemoryHost]) -> None:
     with host(store=Store(tmp_path)) as first:
