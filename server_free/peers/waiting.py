@@ -117,10 +117,18 @@ class Wait:
         return self.missing(answer.kind, f"says about {self.id}: {answer.reason}")
 
     def known(self, reason: str) -> Missing:
-        """Return that the holder was known to be missing and has no model ready."""
+        """Return that the holder was known to be missing and has no model ready.
+
+        A reason that others gave names node and address already.
+        """
+        if reason.startswith(self._whose):
+            return Missing(self.id, "known", reason)
         return self.missing("known", f"is known to be missing: {reason}")
 
     def missing(self, kind: str, what: str) -> Missing:
         """Return a :class:`Missing` whose reason names node and address, then says ``what``."""
-        whose = "the own peer" if self.id.node < 0 else f"node {self.id.node}'s peer"
-        return Missing(self.id, kind, f"{whose} at {self.address} {what}")
+        return Missing(self.id, kind, f"{self._whose} at {self.address} {what}")
+
+    @property
+    def _whose(self) -> str:
+        return "the own peer" if self.id.node < 0 else f"node {self.id.node}'s peer"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flwr_gossip.server_free.peers.links import ModelId, Patience
 from flwr_gossip.server_free.peers.training import NotReady
 from flwr_gossip.server_free.peers.waiting import Wait
@@ -66,3 +68,15 @@ def test_the_reason_names_the_seconds_and_what_the_holder_does() -> None:
     assert working is not None and waiting is not None
     assert "at round 4, and had no model of round 5 after 10 s" in working.reason
     assert waiting.reason.endswith("after 30 s, waiting for others itself")
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ("round 2: no room", "node 3's peer at a:1 is known to be missing: round 2: no room"),
+        ("node 3's peer at a:1 said nothing", "node 3's peer at a:1 said nothing"),
+    ],
+)
+def test_who_is_known_to_be_missing_is_named_once(known: str, said: str) -> None:
+    wait = Wait(ModelId(5, 0, 3), "a:1", Patience(), 0.0)
+    assert (wait.known(known).kind, wait.known(known).reason) == ("known", said)
