@@ -88,6 +88,7 @@ class Checkpoint:
         self.folder = folder
         self._journal = Journal(folder / _JOURNAL)
         self._recorder = Recorder()
+        self._plan = ""  # as it was written last: it may hold a large graph
         self.saved = self._load() if self._journal.records else None
         if self.saved is not None:
             self._recorder = Recorder.after(self.saved.result)
@@ -100,17 +101,19 @@ class Checkpoint:
 
     def begin(self, training: Training, run: Mapping[str, Any]) -> None:
         """Write down what a new run is, before its first round."""
+        plan = training.plan.to_json()
         head = {
             "format": _FORMAT,
             "version": plugin_version(),
             "training": training.dispatch.training,
             "run": run,
             "roster": [asdict(member.intro) for member in training.attendance.members],
-            "plan": training.plan.to_json(),
+            "plan": plan,
         }
         try:
             self._write_model(_INITIAL, _model(training.dispatch.initial))
             self._journal.append(head)
+            self._plan = plan
         except OSError as error:
             raise CheckpointError(
                 f"checkpoint is {str(self.folder)!r}, which cannot be written: {error.strerror}. "
@@ -124,10 +127,12 @@ class Checkpoint:
             if result.served_round == last:
                 self._write_model(_served(last), _model(result.arrays))
             plan = training.plan.to_json()
-            self._journal.append({"last": last, "plan": plan, **self._recorder.news(result)})
+            changed = {} if plan == self._plan else {"plan": plan}
+            self._journal.append({"last": last, **changed, **self._recorder.news(result)})
         except OSError as error:
             log(WARNING, "the checkpoint after round %d is not written: %s", last, error)
             return
+        self._plan = plan
         self._recorder.given(result)
         for path in self.folder.glob(_served("*")):
             if path.name != _served(result.served_round):
@@ -145,16 +150,16 @@ class Checkpoint:
                 f"the checkpoint in {self.folder} is of flwr-gossip {head.get('version')}; this "
                 f"one, {plugin_version()}, cannot read it."
             )
+        self._plan = [str(one["plan"]) for one in (head, *segments) if "plan" in one][-1]
         saved = Saved(
             training=str(head["training"]),
             run=head["run"],
             roster=tuple(Introduction(**intro) for intro in head["roster"]),
-            plan=Plan.from_json(head["plan"]),
+            plan=Plan.from_json(self._plan),
             initial=self._read_model(_INITIAL),
         )
         for news in segments:
             saved.last = int(news["last"])
-            saved.plan = Plan.from_json(news["plan"])
             restore(saved.result, news)
         result, served = saved.result, saved.result.served_round
         result.arrays = to_record(self._read_model(_served(served)) if served else saved.initial)

@@ -14,6 +14,7 @@ import pytest
 from flwr.app import ArrayRecord, MetricRecord
 
 from apps import Calls, initial, local_update, play, quadratic_app, to_vector
+from flwr_gossip.server_free import topologies
 from flwr_gossip.server_free.errors import CheckpointError, PlanError
 from flwr_gossip.server_free.peers.host import PeerHost
 from flwr_gossip.server_free.peers.store import Store
@@ -117,6 +118,16 @@ def test_in_this_process(make: Make, workers: int, tmp_path: Path) -> None:
     check_same(result, run(make()))
     done = 5 if workers == 1 else 3  # one by one, a message carries a round
     assert min(round for _, round in calls.trained) == done + 1
+
+
+def test_a_large_graph_is_written_once(tmp_path: Path) -> None:
+    graph = topologies.from_matrix(np.full((20, 20), 1 / 20))
+    with pytest.raises(Death):
+        run(Gossip(graph, checkpoint=tmp_path), nodes=20, rounds=6, dies=6, max_workers=1)
+    assert (tmp_path / "run.jsonl").read_text().count("phases") == 1
+    result = run(Gossip(graph, resume=tmp_path), nodes=20, rounds=6, max_workers=1)
+    assert result.plan is not None
+    assert result.plan.topology.payload == graph.payload
 
 
 def test_one_death_after_another(tmp_path: Path) -> None:
