@@ -23,7 +23,7 @@ NEAR = 0.1
 """A consensus distance that ends below this share of its largest value has come down."""
 _FAR_OUT = 4.0
 """A node is behind when it is so many median deviations from the median."""
-_SLOW = 1.5
+_SLOW = 2.0
 """A node is slow when it takes so many times the median."""
 
 

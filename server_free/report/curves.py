@@ -83,6 +83,7 @@ def train_curves(readings: Sequence[Reading]) -> list[Lines]:
     if not names:
         return []
     name = names[0]
+    said = word(name) if "train" in name.lower() else f"training {word(name)}"
     curves, rows, total = [], [], 0
     for reading in readings:
         moments = [m for m in reading.train if math.isfinite(m.spread(name)[0])]
@@ -98,14 +99,14 @@ def train_curves(readings: Sequence[Reading]) -> list[Lines]:
     return [
         Lines(
             name="training",
-            title=f"Training {word(name)} against rounds",
-            summary=_course(curves, f"training {word(name)}", "round"),
+            title=f"{said.capitalize()} against rounds",
+            summary=_course(curves, said, "round"),
             table=Table(
                 ("run", "round", word(name)), tuple(rows), thinned_note(len(rows), total, "rounds")
             ),
             note="The mean over the nodes that trained in a round, as their ClientApps report it.",
             x_label="round",
-            y_label=f"training {word(name)}",
+            y_label=said,
             curves=tuple(curves),
         )
     ]

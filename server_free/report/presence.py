@@ -15,7 +15,7 @@ from .words import count, listed
 
 __all__ = ["presence_picture"]
 
-_MOST_COLUMNS = 160
+_MOST_COLUMNS = 200
 _MOST_ROWS = 100
 _MOST_ROUNDS = 4000
 _MOST_NAMED = 100
@@ -84,7 +84,8 @@ def _lost_nodes(reading: Reading) -> list[int]:
 
 def _raster(reading: Reading, plan: Plan, last: int) -> _Raster:
     nodes = _shown_nodes(reading, plan.num_nodes)
-    firsts = np.linspace(1, last + 1, min(last, _MOST_COLUMNS) + 1).astype(np.int64)
+    width = -(-last // _MOST_COLUMNS)
+    firsts = np.append(np.arange(1, last + 1, width), last + 1)
     rounds = np.array(evenly(range(1, last + 1), _MOST_ROUNDS))
     shape = (len(nodes), len(firsts) - 1)
     active, absent = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
@@ -192,7 +193,7 @@ def _note(reading: Reading, raster: _Raster, last: int) -> str:
     parts = ["Who was to be active is worked out from the plan."]
     rows, columns = raster.missing.shape
     if columns < last:
-        parts.append(f"Each column stands for about {count(last / columns)} rounds.")
+        parts.append(f"Each column stands for {-(-last // _MOST_COLUMNS):,} rounds.")
     if raster.looked_at.sum() < last:
         parts.append(f"Of them {count(raster.looked_at.sum())} were looked at.")
     if rows < reading.config.num_nodes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from ..plans import Plan
 from ..schedules import AllActive
 from .figures import Bars, Table
@@ -35,8 +37,8 @@ def bytes_picture(reading: Reading) -> list[Bars]:
     most = max(nodes, key=lambda node: sent[node])
     mean = sum(sent) / len(sent)
     note = (
-        "Fetched is counted. Sent is what a node published times the number of nodes that read it, "
-        "which follows from the plan."
+        "Fetched is counted. Sent is worked out: what all fetched, shared out by what each node "
+        "published and by how many nodes read it in the plan."
     )
     if len(groups) < len(nodes):
         note += (
@@ -71,10 +73,12 @@ def _totals(reading: Reading) -> dict[int, tuple[int, int]]:
 
 def _sent(reading: Reading, totals: dict[int, tuple[int, int]]) -> list[float]:
     nodes = range(reading.config.num_nodes)
-    if reading.plan is None:
-        return [float(totals.get(node, (0, 0))[1]) for node in nodes]
-    readers = _mean_readers(reading.plan, reading.run.last_round)
-    return [totals.get(node, (0, 0))[1] * readers[node] for node in nodes]
+    readers = [1.0] * len(nodes)
+    if reading.plan is not None:
+        readers = _mean_readers(reading.plan, reading.run.last_round)
+    shares = [totals.get(node, (0, 0))[1] * readers[node] for node in nodes]
+    fetched = sum(pair[0] for pair in totals.values())
+    return [fetched * share / (sum(shares) or 1.0) for share in shares]
 
 
 def _mean_readers(plan: Plan, last: int) -> list[float]:
@@ -118,13 +122,18 @@ def _table(reading: Reading, sent: list[float], fetched: list[float]) -> Table:
 
 
 def node_seconds(reading: Reading) -> dict[int, float]:
-    """Return node -> wall seconds in a round it was asked for, in the mean over its segments."""
+    """Return node -> wall seconds that a round took it, the median over its segments.
+
+    How many rounds it worked in is taken from what it published, where that is known.
+    """
     times: dict[int, list[float]] = {}
     for segment in reading.run.segments:
-        rounds = max(1, segment.last - segment.first + 1)
         for node, seconds in segment.node_seconds.items():
-            times.setdefault(node, []).append(seconds / rounds)
-    return {node: sum(own) / len(own) for node, own in times.items()}
+            published = segment.node_bytes.get(node, (0, 0))[1]
+            rounds = published / max(1, reading.config.model_bytes)
+            length = segment.last - segment.first + 1
+            times.setdefault(node, []).append(seconds / (rounds or max(1, length)))
+    return {node: median(own) for node, own in times.items()}
 
 
 def losses_table(reading: Reading) -> Table | None:
