@@ -134,18 +134,32 @@ def lagging_answer(reading: Reading, metric: str | None) -> str:
     said = [text for text in found if text]
     if not said:
         if any(m.nodes for m in reading.moments):
-            return "Nobody: no node is far from the others, and none was missing."
+            worst = _worst(reading, metric)
+            return f"No single node: none is far from the others, and none was missing.{worst}"
         return "Not known: no metrics of single nodes were recorded."
     return " ".join(said)
 
 
-def _worse(reading: Reading, metric: str | None) -> str:
+def _worst(reading: Reading, metric: str | None) -> str:
+    values = _values(reading, metric)
+    if not values or metric is None:
+        return ""
+    node = (max if is_loss(metric) else min)(values, key=lambda node: values[node])
+    return f" The worst in {word(metric)} is {reading.node(node)} ({number(values[node])})."
+
+
+def _values(reading: Reading, metric: str | None) -> dict[int, float]:
+    """Return each node's metric at the last evaluation that has it."""
     with_nodes = [m for m in reading.moments if any(metric in v for v in m.nodes.values())]
     if metric is None or not with_nodes:
-        return ""
+        return {}
     values = {n: v[metric] for n, v in with_nodes[-1].nodes.items() if metric in v}
-    values = {node: value for node, value in values.items() if math.isfinite(value)}
-    if len(values) < 3:
+    return {node: value for node, value in values.items() if math.isfinite(value)}
+
+
+def _worse(reading: Reading, metric: str | None) -> str:
+    values = _values(reading, metric)
+    if metric is None or len(values) < 3:
         return ""
     middle = median(values.values())
     # Of few nodes one that is far out would hide itself in a standard deviation.

@@ -51,8 +51,8 @@ def _standing(readings: Sequence[Reading], standing: Standing, fedavg: list[int]
         ((r.label, v) for r, v in zip(readings, standing.values, strict=True) if math.isfinite(v)),
         key=lambda pair: pair[1] if is_loss(standing.metric) else -pair[1],
     )
-    values = ", ".join(f"{label} {number(value)}" for label, value in pairs)
-    text = f"Within the same {standing.amount} (mean {name}{kind}{of}): {values}."
+    values = "; ".join(f"{label}: {number(value)}" for label, value in pairs)
+    text = f"Within the same {standing.amount}, mean {name}{kind}{of}. {values}."
     rivals = [p for p in fedavg if math.isfinite(standing.values[p])]
     others = [
         p for p in range(len(readings)) if p not in fedavg and math.isfinite(standing.values[p])

@@ -66,7 +66,7 @@ def test_a_slow_start_makes_nobody_slow(tmp_path: Path) -> None:
         seconds = dict.fromkeys(range(4), 0.1)
         rows.append(replace(second, first=last, last=last, node_seconds=seconds))
     run = write_sample(tmp_path / "run", config, [*rows, evaluation])
-    assert "Nobody:" in answer(page_of(run), "Who lags?")
+    assert "No single node:" in answer(page_of(run), "Who lags?")
 
 
 def test_what_nodes_sent_adds_up_to_what_they_fetched(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_what_nodes_sent_adds_up_to_what_they_fetched(tmp_path: Path) -> None:
 def test_nobody_lags_where_all_are_alike(tmp_path: Path) -> None:
     config = sample_config(nodes=4, active=None, rounds=6)
     run = write_sample(tmp_path / "run", config, evaluated([0.9, 0.9, 0.91, 0.9], 0.1, 6))
-    assert "Nobody: no node is far from the others" in answer(page_of(run), "Who lags?")
+    assert "No single node: none is far from the others" in answer(page_of(run), "Who lags?")
 
 
 def test_less_loss_is_better(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_means_of_unlike_kinds_are_called_so(tmp_path: Path) -> None:
     fedavg.write_text(fedavg.read_text().replace('"accuracy"', '"accuracy-weighted"'))
     document = page_of(write_sample(tmp_path / "run"), fedavg)
     said = answer(document, "Was it better than FedAvg?")
-    assert "mean accuracy by examples where the plain is not known" in said
+    assert "mean accuracy by examples where the plain is not known." in said
     assert summary_of(document)["Accuracy, mean over the nodes"] == ["0.8128", "-"]
     assert summary_of(document)["Accuracy, mean by examples"] == ["-", "0.9"]
 

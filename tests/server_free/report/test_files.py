@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flwr.app import MetricRecord
+from flwr.serverapp.strategy import Result
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from flwr_gossip.clients.cli import app
 from flwr_gossip.server_free.report import page, read_all
-from report_pages import figure, page_of, parsed, rows_of, write_fedavg, write_hostile
+from report_pages import figure, page_of, parsed, rows_of, summary_of, write_fedavg, write_hostile
 from run_samples import sample_config, write_sample
 
 
@@ -89,3 +93,22 @@ def test_a_large_run_makes_a_small_page_that_says_what_it_left_out(tmp_path: Pat
     assert "nodes have a row: a sample, with those that were missing." in active.words()
     assert rows_of(active.all("table")[0])[-1][0] == "node 999"  # the one that was missing
     assert "missing: a model did not arrive" in active.words()
+
+
+def test_the_documented_lines_write_a_fedavg_run(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "report.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    found: dict[str, Callable[..., None]] = {}
+    exec(code, found)
+    trained = {round: MetricRecord({"train-loss": 1.0}) for round in range(1, 7)}
+    result = Result(
+        train_metrics_clientapp=trained,
+        evaluate_metrics_clientapp={6: MetricRecord({"accuracy": 0.75})},
+        evaluate_metrics_serverapp={3: MetricRecord({"accuracy": 0.7})},
+    )
+    found["write_fedavg"](result, tmp_path / "fedavg.jsonl", 8, 4, 1000, 2.5)
+    summary = summary_of(page_of(tmp_path / "fedavg.jsonl"))
+    assert summary["Accuracy, mean over the nodes"] == ["0.75"]
+    assert summary["Accuracy, mean model"] == ["0.7"]
+    assert summary["Local updates"] == ["24"] and summary["Time"] == ["15 s"]
+    assert summary["Sent through the server"] == ["48 kB"]
