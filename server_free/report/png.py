@@ -62,8 +62,9 @@ def _draw_bars(picture: Bars, axes: Axes) -> None:
         axes.bar([i + shift for i in range(total)], values, wide, color=LIGHT[place], label=label)
     step = max(1, -(-total // 16))
     axes.set_xticks(range(0, total, step), picture.groups[::step])
+    axes.margins(y=0.2)
     _labelled(picture, axes)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, ncols=2)
 
 
 def _draw_graph(picture: Graph, axes: Axes) -> None:
