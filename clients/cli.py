@@ -262,5 +262,29 @@ def report(
         make_report(runs, out, png)
 
 
+@app.command()
+def watch(
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="The folder whose place a run prints at its start; by default the newest under "
+            "./runs, or under FLWR_GOSSIP_RUNS where that is set.",
+        ),
+    ] = None,
+) -> None:
+    """Show how a run is getting on, from its folder, until it ends.
+
+    Rounds, active nodes, losses and accuracies, consensus distance, bytes, missing nodes and the
+    time that is left; a line for each change where the output is no terminal. Ctrl-C ends the
+    watching and leaves the run alone.
+    """
+    with one_line_errors("watch"):
+        from .watch_command import watch_run
+
+        code = watch_run(run)
+    raise typer.Exit(code)
+
+
 if __name__ == "__main__":
     app()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from .run_figures import Figures
-from .run_rows import EndRow, EvaluationRow, Row, SegmentRow, SimulatedRow
+from .run_rows import Row
 from .runs import RunConfig
 
 if TYPE_CHECKING:
@@ -22,30 +22,34 @@ Show = Callable[[Iterable[Row]], None]
 
 
 @contextmanager
-def run_display(config: RunConfig, wanted: bool | None = None) -> Iterator[Show]:
-    """Show a run on stderr, by default when that is a terminal; yield what takes its rows."""
-    if not (sys.stderr.isatty() if wanted is None else wanted):
+def run_display(
+    config: RunConfig, wanted: bool | None = None, file: TextIO | None = None
+) -> Iterator[Show]:
+    """Show a run on ``file``, by default stderr, by default when that is a terminal.
+
+    Yields what takes its rows; Flower's log is written above what is shown.
+    """
+    terminal = file or sys.stderr
+    if not (terminal.isatty() if wanted is None else wanted):
         yield _nothing
         return
     from rich.console import Console
     from rich.live import Live
 
-    figures, terminal = Figures(config), sys.stderr
-    console = Console(stderr=True)
+    figures = Figures(config)
+    console = Console(file=file, stderr=file is None)
     live = Live(console=console, get_renderable=lambda: _picture(figures), refresh_per_second=4)
     with live, _logs_moved(terminal, sys.stderr):
         yield figures.take
 
 
 def line_printer(config: RunConfig, file: TextIO | None = None) -> Show:
-    """Return what prints a line for every segment and evaluation, where there is no terminal."""
+    """Return what prints a line where there is no terminal: one whenever there are new rows."""
     figures = Figures(config)
 
     def show(rows: Iterable[Row]) -> None:
-        for row in rows:
-            figures.take([row])
-            if isinstance(row, SegmentRow | EvaluationRow | SimulatedRow | EndRow):
-                print(figures.line(), file=file or sys.stdout, flush=True)
+        figures.take(rows)
+        print(figures.line(), file=file or sys.stdout, flush=True)
 
     return show
 
