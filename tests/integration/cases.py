@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from coded import reference as coded_reference
 from flwr_gossip.server_free.orders import Loss
 from flwr_gossip.server_free.plans import Plan
+from flwr_gossip.server_free.runs import read_run
 from flwr_gossip.server_free.schedules import AllActive, Teleport
 from flwr_gossip.server_free.searches import Search
 from flwr_gossip.server_free.topologies import from_spec
@@ -71,6 +73,7 @@ class Outcome:
     losses: list[Loss]
     failures: dict[int, list[str]]
     raw: dict[str, Any]
+    folder: Path
 
     @property
     def arrays(self) -> Vector:
@@ -131,6 +134,7 @@ def _outcome(folder: Path, name: str, raw: dict[str, Any]) -> Outcome:
         losses=[Loss(**loss) for loss in raw.get("losses", [])],
         failures={int(node): reasons for node, reasons in raw.get("failures", {}).items()},
         raw=raw,
+        folder=folder / f"{name}-run",
     )
 
 
@@ -163,6 +167,25 @@ def check_numbers(case: Case, outcome: Outcome, plan: Plan, missing: Missing = (
     served = list(outcome.raw["served"])
     final = reference(x0, case.rounds)[served].mean(axis=0)
     np.testing.assert_allclose(outcome.arrays, final, err_msg="the final model", **CLOSE)
+
+
+def check_folder(case: Case, outcome: Outcome, runtime: str) -> None:
+    """Check that the folder of a run in which nothing failed has all of it."""
+    run = read_run(outcome.folder)
+    assert (run.config.status, run.config.runtime) == ("finished", runtime)
+    assert run.config.flower_run is not None
+    assert run.config.plan == outcome.plan
+    assert [row.round for row in run.rounds] == list(range(1, case.rounds + 1))
+    evaluated = {(node, row.round) for row in run.evaluations for node in row.nodes}
+    assert evaluated == outcome.evaluated.keys()
+    for row in run.evaluations:
+        for node, own in row.nodes.items():
+            assert own["z00"] == outcome.evaluated[node, row.round][0]
+    fetched = sum(pair[0] for row in run.segments for pair in row.node_bytes.values())
+    assert fetched == outcome.raw["traffic"]["bytes_between_clients"] > 0
+    assert run.segments[-1].bytes_through_server == outcome.raw["traffic"]["bytes_through_server"]
+    size = sum(array.size for array in load_file(str(run.model)).values())
+    assert size == run.config.parameters == outcome.arrays.size
 
 
 def check_search(case: Case, outcome: Outcome, num_nodes: int) -> None:

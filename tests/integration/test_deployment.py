@@ -17,7 +17,16 @@ import numpy as np
 import pytest
 
 from integration.app.gossip_cases.task import initial, local_update, to_vector
-from integration.cases import CLOSE, Case, Played, check_numbers, check_search, check_whole, play
+from integration.cases import (
+    CLOSE,
+    Case,
+    Played,
+    check_folder,
+    check_numbers,
+    check_search,
+    check_whole,
+    play,
+)
 from integration.processes import kill_all
 from local_flower import Program, SuperLink, superlink, supernode
 from local_processes import read
@@ -193,6 +202,10 @@ def test_the_server_is_shown_the_mean_of_the_models(played: Played) -> None:
 
 
 # --- what goes through the server -------------------------------------------------------------
+
+
+def test_the_run_leaves_its_folder(played: Played) -> None:
+    check_folder(SEGMENTS, played.outcomes["segments"], "deployment")
 
 
 def test_between_the_first_and_the_last_message_only_control_goes_through_the_server(

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from integration.app.gossip_cases.task import initial, local_update, to_vector
-from integration.cases import CLOSE, Case, Played, check_numbers, check_search, check_whole, play
+from integration.cases import (
+    CLOSE,
+    Case,
+    Played,
+    check_folder,
+    check_numbers,
+    check_search,
+    check_whole,
+    play,
+)
 from local_flower import SuperLink, simulation_superlink
 from reference import dense
 
@@ -85,6 +94,10 @@ def test_the_server_is_shown_the_mean_of_the_models(played: Played) -> None:
         np.testing.assert_allclose(outcome.models[f"server-{round}"], expected, **CLOSE)
     assert outcome.models.keys() == {"server-0", "server-3", "server-5", "arrays"}
     assert outcome.evaluated.keys() == {(node, t) for node in range(NODES) for t in (3, 5)}
+
+
+def test_the_run_leaves_its_folder(played: Played) -> None:
+    check_folder(WHOLE[0], played.outcomes["ring"], "simulation")
 
 
 def test_consensus_distances_are_those_of_the_reference(played: Played) -> None:

@@ -77,7 +77,9 @@ def play(case: dict[str, Any], grid: Any, folder: Path) -> dict[str, Any]:
         return MetricRecord({"first": float(models[f"server-{round}"][0])})
 
     searching = case["strategy"] == "search"  # in which nodes do a round more than once
+    kept = {} if case["strategy"] == "fedavg" else {"folder": str(folder / f"{case['name']}-run")}
     strategy = STRATEGIES[case["strategy"]](
+        **kept,
         **case["options"],
         train_metrics_aggr_fn=lambda records, key: remember([] if searching else trained, records),
         evaluate_metrics_aggr_fn=lambda records, key: remember(
