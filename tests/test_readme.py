@@ -21,6 +21,7 @@ from flwr_gossip.clients.cli import app
 from flwr_gossip.server_free import topologies
 from flwr_gossip.server_free.reachability import Unreachable, pairs_table
 from flwr_gossip.strategies import Settings, Teleportation
+from run_samples import write_sample
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -33,7 +34,7 @@ BY_TESTS = {"make demo", "make deploy-demo"}
 """Their scripts run in tests/integration, at a small size."""
 
 
-RUN_AS_THEY_STAND = ("flwr-gossip topology", "flwr-gossip simulate")
+RUN_AS_THEY_STAND = ("flwr-gossip topology", "flwr-gossip simulate", "flwr-gossip watch")
 """Run below, each line of the README that begins so."""
 
 
@@ -104,7 +105,11 @@ def test_the_vectorized_runtime_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("start", RUN_AS_THEY_STAND)
-def test_commands_run_as_they_stand(start: str) -> None:
+def test_commands_run_as_they_stand(
+    start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLWR_GOSSIP_RUNS", str(tmp_path))
+    write_sample(tmp_path / "run")
     found = [command for command in commands() if command.startswith(start)]
     assert found
     for command in found:

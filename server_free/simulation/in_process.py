@@ -47,7 +47,7 @@ class InProcessGrid(Grid):
         nodes a message must not carry more than one round, which the strategies see to.
 
     progress : bool, optional
-        Whether the strategies of this package show a progress bar over the rounds, by default
+        Whether the strategies of this package show the run's figures as it goes on, by default
         when stderr is a terminal. Flower's own log their rounds.
 
     Notes
