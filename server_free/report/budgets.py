@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .metric_names import is_loss
-from .reading import Moment, Reading
+from .progress import Moment
+from .reading import Reading
 from .words import count, duration, size
 
 __all__ = ["Standing", "standings"]

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from .figures import Curve, Lines, Table
 from .metric_names import SHOWN, chosen, is_loss, word
-from .reading import Moment, Reading
+from .progress import Moment
+from .reading import Reading
 from .thinning import evenly, thinned_note
 from .words import count, duration, number, size, size_unit, time_unit
 

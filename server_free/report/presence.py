@@ -37,6 +37,21 @@ class _Raster:
     total: Counts
 
 
+class _Masks:
+    """Turns nodes into a mask over all of them; many rounds in a row have the same nodes."""
+
+    def __init__(self, num_nodes: int) -> None:
+        self._nodes: tuple[int, ...] | None = None
+        self._num_nodes = num_nodes
+        self._mask = np.zeros(0, np.bool_)
+
+    def of(self, nodes: tuple[int, ...]) -> NDArray[np.bool_]:
+        if nodes is not self._nodes:
+            self._nodes, self._mask = nodes, np.zeros(self._num_nodes, np.bool_)
+            self._mask[[node for node in nodes if node >= 0]] = True
+        return self._mask
+
+
 def presence_picture(reading: Reading) -> list[Cells]:
     """Return the raster of a run; none for a run without a plan or without rounds."""
     last = reading.run.last_round
@@ -91,16 +106,13 @@ def _raster(reading: Reading, plan: Plan, last: int) -> _Raster:
     active, absent = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     columns = np.searchsorted(firsts, rounds, side="right") - 1
     total = np.zeros(plan.num_nodes, np.int32)
+    masks = _Masks(plan.num_nodes), _Masks(plan.num_nodes)
     for round, column in zip(rounds.tolist(), columns.tolist(), strict=True):
-        here = np.zeros(plan.num_nodes, np.bool_)
-        here[[node for node in plan.active(round) if node >= 0]] = True
+        here = masks[0].of(plan.active(round))
         total += here
         active[:, column] += here[nodes]
-        live = plan.live_in(round)
-        if live is not None and len(live) < plan.num_nodes:
-            gone = np.ones(plan.num_nodes, np.bool_)
-            gone[list(live)] = False
-            absent[:, column] += gone[nodes]
+        if (live := plan.live_in(round)) is not None:
+            absent[:, column] += ~masks[1].of(live)[nodes]
     looked_at = np.bincount(columns, minlength=shape[1]).astype(np.int32)
     missing = _missing(reading, nodes, firsts)
     return _Raster(nodes, firsts, active, absent, missing, looked_at, total)

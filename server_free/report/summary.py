@@ -10,7 +10,8 @@ from .budgets import standings
 from .curves import report_metrics
 from .figures import Table
 from .metric_names import chosen, word
-from .reading import Moment, Reading
+from .progress import Moment
+from .reading import Reading
 from .words import count, duration, number, size
 
 __all__ = ["budget_table", "summary_table"]
