@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import traceback
+import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import count
 from types import TracebackType
 from typing import Any
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import ArrayRecord, Context, Error, Message, RecordDict
 from flwr.app.user_config import UserConfig
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
@@ -45,7 +46,6 @@ class InProcessGrid(Grid):
         function spends most of its time outside Python, as large torch models do, and cores are
         free for it; with an update of 5 ms two were no faster. With fewer workers than active
         nodes a message must not carry more than one round, which the strategies see to.
-
     progress : bool, optional
         Whether the strategies of this package show the run's figures as it goes on, by default
         when stderr is a terminal. Flower's own log their rounds.
@@ -83,16 +83,16 @@ class InProcessGrid(Grid):
             TaskIdentity._node_id,
         )
         TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, _SERVER_NODE_ID
-        self._froze = _freeze_heap()
+        # Taken back when the grid is closed, or forgotten without that.
+        self._unfreeze = weakref.finalize(self, gc.unfreeze) if _freeze_heap() else None
 
     def close(self) -> None:
         """Wait for running clients and restore the task identity."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         identity = self._outer_identity
         TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id = identity
-        if self._froze:
-            self._froze = False
-            gc.unfreeze()
+        if self._unfreeze is not None:
+            self._unfreeze()  # once, however often it is called
 
     def __enter__(self) -> InProcessGrid:
         """Return the grid."""
@@ -164,7 +164,11 @@ class InProcessGrid(Grid):
         try:
             context = self._contexts.get(node_id) or self._new_context(node_id)
             self._contexts[node_id] = context
+            if content is not None:
+                message.content = _copied(content)  # strategies send one content to many nodes
             reply = self.client_app(message, context)
+            if reply.has_content():
+                reply.content = _copied(reply.content)  # which the client may go on with
         except Exception as error:  # as Flower's runtimes do: the ServerApp gets an error reply
             traceback.print_exc()
             reason = f"{type(error).__name__}: {error}"
@@ -172,8 +176,9 @@ class InProcessGrid(Grid):
             reply = Message(failure, reply_to=message)
         if content is not None:
             message.content = content  # what a mod put there, a model say, need not live on
-        if node_id in self._contexts and not self._contexts[node_id].state:
-            del self._contexts[node_id]  # so that nodes without state cost nothing
+        kept = self._contexts.get(node_id)
+        if kept is not None and not kept.state:
+            self._contexts.pop(node_id, None)  # so that nodes without state cost nothing
         reply.metadata.__dict__["_message_id"] = str(next(self._message_ids))
         return reply
 
@@ -185,8 +190,22 @@ class InProcessGrid(Grid):
             node_id=node_id,
             node_config=config | self._node_config(index),
             state=RecordDict(),
-            run_config=self._run_config,
+            run_config=dict(self._run_config),
         )
+
+
+def _copied(content: RecordDict) -> RecordDict:
+    """Return records that may be changed without changing the sender's, as after a wire.
+
+    Arrays are not copied: Flower's hold bytes, which nobody can change.
+    """
+    copied = content.copy()
+    for key, record in content.items():
+        copied[key] = own = record.copy()
+        if not isinstance(record, ArrayRecord):
+            for name in [name for name, value in record.items() if type(value) is list]:
+                own[name] = list(record[name])
+    return copied
 
 
 def _freeze_heap() -> bool:

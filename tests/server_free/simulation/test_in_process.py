@@ -12,6 +12,7 @@ import pytest
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
+from flwr.supercore.task_identity import TaskIdentity
 
 from apps import initial, local_update, play, quadratic_app, to_record, to_vector
 from flwr_gossip.clients import gossip_mod
@@ -96,6 +97,51 @@ def test_flowers_own_fedavg_runs_on_it() -> None:
     assert to_record(x, "float64").keys() == result.arrays.keys()
 
 
+@pytest.mark.parametrize("workers", [1, NODES])
+def test_what_a_client_changes_in_what_it_was_sent_nobody_else_sees(workers: int) -> None:
+    """Flower's strategies send one RecordDict to all nodes; over a wire each has its own."""
+    seen: list[tuple[float, list[int], list[str], int]] = []
+    app = ClientApp()
+
+    @app.train()
+    def train(msg: Message, ctxt: Context) -> Message:
+        config, arrays = msg.content["config"], msg.content["arrays"]
+        ctxt.run_config["calls"] = calls = int(ctxt.run_config["calls"]) + 1
+        steps = config["steps"]
+        seen.append((config.pop("lr"), list(steps), sorted(arrays), calls))
+        steps.append(1)
+        arrays.clear()
+        metrics = MetricRecord({"num-examples": 1.0})
+        return Message(RecordDict({"arrays": initial(), "metrics": metrics}), reply_to=msg)
+
+    arrays, config = initial(), ConfigRecord({"lr": 0.1, "steps": [0]})
+    names = sorted(arrays)
+    with InProcessGrid(app, NODES, run_config={"calls": 0}, max_workers=workers) as grid:
+        strategy = FedAvg(fraction_evaluate=0.0, min_available_nodes=NODES)
+        strategy.start(grid, arrays, num_rounds=1, train_config=config)
+    assert seen == [(0.1, [0], names, 1)] * NODES
+    assert sorted(arrays) == names
+
+
+def test_replies_stay_as_they_were_when_the_client_goes_on_with_its_records() -> None:
+    app = ClientApp()
+
+    @app.train()
+    def train(msg: Message, ctxt: Context) -> Message:
+        losses = ctxt.state.setdefault("metrics", MetricRecord({"losses": [0.0]}))["losses"]
+        losses.append(len(losses) * 1.0)
+        return Message(RecordDict({"metrics": ctxt.state["metrics"]}), reply_to=msg)
+
+    with InProcessGrid(app, 1) as grid:
+        replies = [
+            reply
+            for _ in range(3)
+            for reply in grid.send_and_receive([Message(RecordDict(), 1000, "train")])
+        ]
+    losses = [reply.content["metrics"]["losses"] for reply in replies]
+    assert losses == [[0.0, 1.0], [0.0, 1.0, 2.0], [0.0, 1.0, 2.0, 3.0]]
+
+
 def test_a_progress_bar_shows_the_rounds_on_request_and_not_without_a_terminal(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -110,4 +156,17 @@ def test_the_garbage_collector_is_as_before_once_all_grids_are_closed() -> None:
     before = gc.get_freeze_count()
     with InProcessGrid(ClientApp(), 1), InProcessGrid(ClientApp(), 1):
         pass
+    assert gc.get_freeze_count() == before
+
+
+def test_the_garbage_collector_is_as_before_when_a_grid_is_forgotten_unclosed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("_task_id", "_run_id", "_node_id"):  # which stay set
+        monkeypatch.setattr(TaskIdentity, name, None)
+    before = gc.get_freeze_count()
+    grid = InProcessGrid(ClientApp(), 1)
+    assert gc.get_freeze_count() > before
+    del grid
+    gc.collect()
     assert gc.get_freeze_count() == before
