@@ -103,6 +103,16 @@ class _Gathering:
         return self.minimum or (known if known > 0 else _DEFAULT_MINIMUM)
 
     @property
+    def num_nodes(self) -> int | None:
+        """Number of nodes of an ``InProcessGrid``, None of a grid to which more may come."""
+        return getattr(self.grid, "num_nodes", None)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all nodes that there can ever be have answered."""
+        return not self.waiting and len(self.asked) == self.num_nodes
+
+    @property
     def complete(self) -> bool:
         """Whether enough nodes are there and no connected one still has to answer."""
         if self.awaited:
@@ -116,8 +126,8 @@ class _Gathering:
 def assemble(grid: Grid, minimum: int | None, timeout_s: float) -> list[Member]:
     """Return the members in the order of their identities, once enough nodes are there.
 
-    Raises ``RosterError`` after ``timeout_s`` seconds with too few nodes, and at once for
-    missing, doubled or non-contiguous identities and for clients without the mod.
+    Raises ``RosterError`` after ``timeout_s`` seconds with too few nodes, and at once where no more
+    can come, for missing, doubled or non-contiguous identities and for clients without the mod.
     """
     gathering = _Gathering(grid, minimum)
     _gather(gathering, timeout_s, lambda: gathering.required)
@@ -159,7 +169,7 @@ def _gather(gathering: _Gathering, timeout_s: float, required: Callable[[], int]
     told = -1
     while True:
         gathering.look()
-        if gathering.complete or time.monotonic() >= deadline:
+        if gathering.complete or gathering.exhausted or time.monotonic() >= deadline:
             return
         if len(gathering.members) != told:
             told = len(gathering.members)
@@ -168,6 +178,12 @@ def _gather(gathering: _Gathering, timeout_s: float, required: Callable[[], int]
 
 
 def _too_few(gathering: _Gathering, timeout_s: float) -> GossipError:
+    if gathering.exhausted:
+        return RosterError(
+            f"{len(gathering.members)} of the grid's {gathering.num_nodes} node(s) are ready and "
+            f"no more can come, {gathering.required} are needed (min_available_nodes, else "
+            "num-partitions). Give the grid more nodes, or lower min_available_nodes."
+        )
     silent = sorted(m.metadata.dst_node_id for m in gathering.waiting.values())
     return RosterError(
         f"{len(gathering.members)} node(s) were ready after join_timeout={timeout_s:g} s, "
