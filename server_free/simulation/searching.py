@@ -8,23 +8,24 @@ all train at the same time: the numbers are those of the pass, and one that dive
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..errors import PlanError
+from ..counts import check_count
+from ..errors import ModelError, PlanError, one_line
 from ..plans import Plan
 from ..searches import Candidate, Pass, Search
 from ..topologies import from_spec
-from .batched import Loss
+from .batched import BatchedModel, Loss
 from .evaluation import Metric
 from .history import SimulationResult
-from .node_data import NodeData, as_tensor, checked_pair
-from .vectorized import Pair, simulate
+from .node_data import NodeData, checked_pair
+from .optimizers import check_number
+from .vectorized import Pair, device_of, simulate
 
 __all__ = ["SearchOutcome", "SimulatedTrial", "simulate_search"]
 
@@ -98,7 +99,8 @@ def simulate_search(
     learning_rates : sequence of float
         One or more; every candidate is trained with each.
     validation_data : (inputs, targets)
-        What decides: the mean over a candidate's slots of the metric of its models on these.
+        What decides: the mean over a candidate's slots of the metric of its models on these, cast
+        as the ``test_data`` of :func:`simulate`.
     metric : callable, optional
         ``(outputs, targets) -> number``; by default the loss.
     maximize : bool (default: False)
@@ -113,19 +115,19 @@ def simulate_search(
     ------
     PlanError
         For a strategy that does not search, no learning rates, and as :func:`simulate`.
+    ModelError
+        The metric gives no number on the validation data, and as :func:`simulate`.
     """
     node_data = data if isinstance(data, NodeData) else NodeData.from_pairs(data)
     search = _search(strategy, node_data.num_nodes)
-    checked_pair("validation_data", validation_data)
-    if num_rounds < 1 or not learning_rates:
-        raise PlanError(
-            f"num_rounds is {num_rounds} and there are {len(learning_rates)} learning_rates, "
-            "allowed are 1 or more of each."
-        )
+    rounds = check_count("num_rounds", num_rounds)
+    rates = _checked_rates(learning_rates)
+    batched = BatchedModel(model, loss, device_of(model, settings.get("device")))
+    judge = _Judge.of(batched, validation_data, metric or loss)
     trials = [
-        _trial(model, loss, node_data, plan, rate, validation_data, metric or loss, settings)
-        for rate in learning_rates
-        for plan in _plans(search, num_rounds)
+        _trial(model, loss, node_data, plan, rate, judge, settings)
+        for rate in rates
+        for plan in _plans(search, rounds)
     ]
     sign = -1.0 if maximize else 1.0
     best = min(trials, key=lambda t: sign * t.value if math.isfinite(t.value) else math.inf)
@@ -156,14 +158,58 @@ def _plans(search: Search, num_rounds: int) -> list[Plan]:
     ]
 
 
+def _checked_rates(rates: Sequence[float]) -> tuple[float, ...]:
+    """Return the learning rates; ``PlanError`` unless there is one, and all are numbers from 0."""
+    if not isinstance(rates, Iterable):
+        raise PlanError(f"learning_rates is {rates!r}, allowed is a list of numbers: [{rates!r}].")
+    checked = tuple(rates)
+    if not checked:
+        raise PlanError("there are 0 learning_rates, allowed is 1 or more.")
+    for rate in checked:
+        check_number("each of learning_rates", rate)
+    return checked
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """What decides: the metric of a model on the validation data."""
+
+    model: nn.Module
+    inputs: Tensor
+    targets: Tensor
+    metric: Metric
+
+    @staticmethod
+    def of(batched: BatchedModel, pair: Pair, metric: Metric) -> _Judge:
+        """Return the judge, tried on the untrained model: nobody learns of it after a training."""
+        given = NodeData.from_pairs([checked_pair("validation_data", pair)])
+        placed = given.placed(batched.start.device, batched.layout.dtype)
+        model = batched.model.eval()
+        judge = _Judge(model, placed.inputs, placed.targets, metric)
+        try:
+            judge.value(model.state_dict())
+        except Exception as error:
+            raise ModelError(
+                "the metric gives no number on validation_data with inputs of shape "
+                f"{tuple(placed.inputs.shape)} and targets of {tuple(placed.targets.shape)} "
+                f"({placed.targets.dtype}): {one_line(error)}"
+            ) from error
+        return judge
+
+    @torch.no_grad()
+    def value(self, state: Mapping[str, Tensor]) -> float:
+        """Return the metric of the model that ``state`` is of."""
+        self.model.load_state_dict(state)
+        return float(self.metric(self.model(self.inputs), self.targets))
+
+
 def _trial(
     model: nn.Module,
     loss: Loss,
     data: NodeData,
     plan: Plan,
     rate: float,
-    validation: Pair,
-    metric: Metric,
+    judge: _Judge,
     settings: dict[str, Any],
 ) -> SimulatedTrial:
     result = simulate(
@@ -171,20 +217,6 @@ def _trial(
     )
     value = math.nan
     if result.diverged_at is None:
-        value = _mean_over_slots(model, result, validation, metric)
+        slots = range(plan.num_slots)
+        value = sum(judge.value(result.state_dict(slot)) for slot in slots) / len(slots)
     return SimulatedTrial(plan.num_slots, rate, value, result)
-
-
-@torch.no_grad()
-def _mean_over_slots(
-    model: nn.Module, result: SimulationResult, pair: Pair, metric: Metric
-) -> float:
-    device, dtype = result.models.device, result.models.dtype
-    inputs, targets = (as_tensor(part) for part in pair)
-    inputs = inputs.to(device, dtype) if inputs.is_floating_point() else inputs.to(device)
-    judged = deepcopy(model).to(device).eval()
-    values = []
-    for slot in range(len(result.models)):
-        judged.load_state_dict(result.state_dict(slot))
-        values.append(float(metric(judged(inputs), targets.to(device))))
-    return sum(values) / len(values)

@@ -35,7 +35,7 @@ from .run_record import RunRecord, simulated_config
 from .timeline import Timeline
 from .trainer import Settings, Trainer
 
-__all__ = ["Planner", "simulate"]
+__all__ = ["Pair", "Planner", "device_of", "simulate"]
 
 
 Pair = tuple[ArrayOrTensor, ArrayOrTensor]
@@ -179,7 +179,7 @@ def simulate(
         num_rounds, batch_size, local_steps, seed, evaluate_every, chunk_nodes, momentum_travels
     )
     optimizer = SGD(learning_rate, momentum, weight_decay)
-    place = _device(model, device)
+    place = device_of(model, device)
     batched = BatchedModel(model, loss, place)
     node_data = _node_data(data).placed(place, batched.layout.dtype)
     plan = _plan(strategy, node_data.num_nodes, num_rounds)
@@ -222,7 +222,8 @@ def simulate(
     return result
 
 
-def _device(model: nn.Module, device: str | torch.device | None) -> torch.device:
+def device_of(model: nn.Module, device: str | torch.device | None) -> torch.device:
+    """Return the device, by default the model's; ``PlanError`` where torch cannot use it."""
     if device is None:
         parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
         return next((parameter.device for parameter in parameters), torch.device("cpu"))

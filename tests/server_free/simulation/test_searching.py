@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flwr_gossip.server_free import theory
-from flwr_gossip.server_free.errors import PlanError
+from flwr_gossip.server_free.errors import ModelError, PlanError
 from flwr_gossip.server_free.searches import Search
 from flwr_gossip.server_free.simulation import NodeData, simulate_search
 from flwr_gossip.server_free.topologies import from_spec
@@ -146,7 +146,9 @@ def test_larger_can_be_better() -> None:
         (Search(5), {}, "the search is over 5 nodes, the data are of 9"),
         (Search(N), {"learning_rates": []}, "there are 0 learning_rates"),
         (Search(N), {"num_rounds": 0}, "num_rounds is 0"),
-        (Search(N), {"learning_rates": [-1.0]}, "learning_rate"),
+        (Search(N), {"num_rounds": "3"}, "num_rounds is '3'"),
+        (Search(N), {"learning_rates": 0.1}, r"learning_rates is 0.1, .* list of numbers: \[0.1\]"),
+        (Search(N), {"learning_rates": [0.1, -1.0]}, "learning_rates is -1.0"),
     ],
 )
 def test_bad_input(strategy: object, change: dict, says: str) -> None:
@@ -161,3 +163,41 @@ def test_bad_input(strategy: object, change: dict, says: str) -> None:
             validation_data=(np.zeros((1, 1)), np.zeros((1, 2))),
             **settings,
         )
+
+
+def test_what_cannot_be_judged_is_refused_before_any_training() -> None:
+    _, data = quadratics(N, 2)
+
+    def training(outputs: Tensor, targets: Tensor) -> Tensor:
+        raise RuntimeError("it trains")
+
+    def sum_of_three(outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs @ targets.new_ones(3)
+
+    with pytest.raises(ModelError, match=r"validation_data with inputs of shape \(1, 1\)"):
+        simulate_search(
+            Point(np.ones(2)),
+            training,
+            data,
+            Search(N),
+            num_rounds=3,
+            learning_rates=[0.1],
+            validation_data=(np.zeros((1, 1)), np.zeros((1, 2))),
+            metric=sum_of_three,
+        )
+
+
+def test_validation_data_are_cast_as_the_training_data_are() -> None:
+    """Labels of int32, which cross_entropy refuses, train well and must be judged as well."""
+    inputs, labels = np.eye(4, dtype=np.float64), np.array([0, 1, 0, 1], np.int32)
+    torch.manual_seed(0)
+    outcome = simulate_search(
+        nn.Linear(4, 2),
+        nn.functional.cross_entropy,
+        [(inputs, labels)] * 3,
+        Search(3),
+        num_rounds=2,
+        learning_rates=[0.5],
+        validation_data=(inputs, labels),
+    )
+    assert 0 < outcome.best.value < np.log(2)
