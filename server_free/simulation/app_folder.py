@@ -114,6 +114,8 @@ def _fused(config: dict[str, Any], overrides: Sequence[str]) -> UserConfig:
         changed = parse_config_args(list(overrides))
     except Exception as error:  # click's own exception class, and OSError for a TOML file
         raise PlanError(f"--run-config {' '.join(overrides)!r}: {error}") from error
+    if not changed and any(text.strip() for text in overrides):  # Flower skips what is no pair
+        raise PlanError(f"--run-config {' '.join(overrides)!r} has no pair: write 'key=1'.")
     unknown = sorted(set(changed) - set(given))
     if unknown:
         raise PlanError(

@@ -201,10 +201,12 @@ def _copied(content: RecordDict) -> RecordDict:
     """
     copied = content.copy()
     for key, record in content.items():
-        copied[key] = own = record.copy()
+        own: Any = record.copy()
+        copied[key] = own
         if not isinstance(record, ArrayRecord):
-            for name in [name for name, value in record.items() if type(value) is list]:
-                own[name] = list(record[name])
+            for name, value in record.items():
+                if type(value) is list:
+                    own[name] = value.copy()
     return copied
 
 

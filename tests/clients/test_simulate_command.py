@@ -24,6 +24,8 @@ QUICKSTART = str(ROOT / "examples" / "quickstart")
             "max_workers is 0, allowed is a whole number from 1",
         ),
         ([QUICKSTART, "--nodes", "4", "--run-config", "round=3"], "has 'round', which is not in"),
+        ([QUICKSTART, "--nodes", "4", "--run-config", "seed 2"], "'seed 2' has no pair"),
+        ([QUICKSTART, "--nodes", "4"], "4 of the grid's 4 node(s) are ready and no more can come"),
     ],
 )
 def test_errors_are_one_line(arguments: list[str], says: str) -> None:
