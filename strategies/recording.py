@@ -13,6 +13,7 @@ from typing import Any
 from flwr.supercore import log
 
 from ..server_free.errors import RunError, one_line
+from ..server_free.event_files import EventFiles, check_installed
 from ..server_free.models import Model
 from ..server_free.orders import plugin_version
 from ..server_free.run_display import Show, run_display
@@ -47,10 +48,13 @@ class Recording:
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
+        if settings.tensorboard:
+            check_installed()
         self._wanted, self._spare = _folder(name, settings)
         self.settings = _placed(settings, self._spare)
         self._lines: RunLines | None = None
         self._writer: RunWriter | None = None
+        self._events: EventFiles | None = None
         self._show: Show = _show_nothing
         self._written = -_EVERY_S
         self._due = False
@@ -70,6 +74,8 @@ class Recording:
         shown = getattr(training.attendance.grid, "progress", False)
         folder = self._next_folder()
         self._writer = RunWriter(folder.path, config, _warn) if folder else None
+        if folder and self.settings.tensorboard:
+            self._events = _event_files(folder.path)
         self._lines = RunLines(training, late)
         try:
             with run_display(config, shown) as self._show:
@@ -80,7 +86,10 @@ class Recording:
                     raise
                 self._end(training, "finished", None)
         finally:
-            self._lines, self._writer, self._show = None, None, _show_nothing
+            if self._events:
+                self._events.close()
+            self._lines = self._writer = self._events = None
+            self._show = _show_nothing
             if folder:
                 folder.release()
 
@@ -101,6 +110,8 @@ class Recording:
         taken = list(rows)
         if self._writer:
             self._writer.write(taken)
+        if self._events:
+            self._events.take(taken)
         self._show(taken)
 
     def _end(self, training: Training, status: str, error: str | None) -> None:
@@ -154,6 +165,14 @@ def _claim(wanted: Path) -> RunFolder | None:
         return RunFolder(wanted)
     except RunError as error:
         _warn(str(error))
+        return None
+
+
+def _event_files(folder: Path) -> EventFiles | None:
+    try:
+        return EventFiles(folder)
+    except OSError as error:
+        _warn(f"there are no event files in the run's folder {folder}: {error.strerror}")
         return None
 
 

@@ -36,6 +36,7 @@ class Options(TypedDict, total=False):
     codec: str
     unreachable: str
     folder: str | Path | None
+    tensorboard: bool
     checkpoint: str | Path | bool | None
     resume: str | Path | None
     travelling: Sequence[str]
@@ -88,6 +89,8 @@ class Settings:
         that holds another run is never written over: the name gets a number. Default:
         DATE-TIME-STRATEGY under the folder in the environment variable ``FLWR_GOSSIP_RUNS``, else
         under ``./runs``. "": nothing is written, as where that variable is empty.
+    tensorboard : bool (default: False)
+        Whether ``tensorboard`` in the run's folder gets the curves as TensorBoard's event files.
     checkpoint : str or Path or bool, optional
         A folder of this run alone, at the ServerApp, that after every segment has what a new run
         needs to go on; True: ``checkpoints`` in the run's folder. In a deployment the models are
@@ -119,6 +122,7 @@ class Settings:
     codec: str = "none"
     unreachable: str = "report"
     folder: str | Path | None = None
+    tensorboard: bool = False
     checkpoint: str | Path | bool | None = None
     resume: str | Path | None = None
     travelling: Sequence[str] = ()
@@ -146,6 +150,8 @@ class Settings:
         self._check_keys()
 
     def _check_folders(self) -> None:
+        if not isinstance(self.tensorboard, bool):
+            raise PlanError(f"tensorboard is {self.tensorboard!r}, allowed is True or False.")
         for name in ("folder", "checkpoint", "resume"):
             value = getattr(self, name)
             if name == "checkpoint" and isinstance(value, bool):
