@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from logging import getLogger
 
 from ..errors import MailboxFull, PeerError
 from ..kept import HeldModel
+from .keeping import Keeping, record_of
 from .links import ModelId
-from .store import Store, StoredModel, StoredTraining
+from .store import Store, StoredModel
 from .training import Answer, NotReady, Ready, Training
+from .watchers import Watchers
 
 __all__ = ["DEFAULT_MAX_BYTES", "Attachment", "Mailbox", "Unregistered"]
 
@@ -67,11 +69,12 @@ class Mailbox:
         if max_bytes <= 0:
             raise ValueError(f"max_bytes is {max_bytes}, must be > 0")
         self.max_bytes, self.how_to_raise, self.store = max_bytes, how_to_raise, store
+        self._disk = Keeping(store)
         self._incoming = 0
         self._lock = threading.RLock()
         self._trainings: dict[str, Training] = {}
         self._touched: dict[str, float] = {}
-        self._watchers: dict[str, dict[int, dict[object, Callable[[], None]]]] = {}
+        self._watchers = Watchers()
         self._attachments = 0
 
     # ----- trainings
@@ -91,16 +94,16 @@ class Mailbox:
         """
         with self._lock:
             state = self._trainings.get(training)
-            before = None if state is None else _record(training, state)
+            before = None if state is None else record_of(training, state)
             if state is None:
                 self._close_outdated()
                 self._trainings[training] = state = Training(key, resumed=resumed)
             elif state.key != key:
-                self._remove(training, state.rekey(key, resumed))
+                self._disk.remove(training, state.rekey(key, resumed))
             state.addresses = addresses or state.addresses
             state.finished = state.finished or final
-            if _record(training, state) != before:
-                self._note(training)
+            if record_of(training, state) != before:
+                self._disk.note(training, state)
             self._changed(training)
 
     def close_training(self, training: str) -> None:
@@ -108,8 +111,7 @@ class Mailbox:
         with self._lock:
             self._trainings.pop(training, None)
             self._touched.pop(training, None)
-            if self.store is not None:
-                self.store.forget(training)
+            self._disk.forget(training)
             self._changed(training)
 
     def key(self, training: str) -> bytes | None:
@@ -133,8 +135,9 @@ class Mailbox:
         with self._lock:
             self._attachments += 1
             attachment = Attachment(self._attachments, training, node, segment)
-            if self._get(training).attach(node, segment, attachment.number, first, last):
-                self._note(training)
+            state = self._get(training)
+            if state.attach(node, segment, attachment.number, first, last):
+                self._disk.note(training, state)
             self._changed(training, node)
             return attachment
 
@@ -166,7 +169,7 @@ class Mailbox:
             state.found(found)
             if missing:
                 state.report_missing(segment, missing)
-                self._remove(training, state.drop_read())
+                self._disk.remove(training, state.drop_read())
                 self._changed(training)
 
     def hear_from(self, training: str, node: int) -> None:
@@ -207,11 +210,11 @@ class Mailbox:
         if self.store is not None:  # not under the lock: others read and wait meanwhile
             with self.room(training, model.nbytes):
                 stored = StoredModel(id, model.encoded(), frozenset(readers), keep, segment_no)
-                self.store.write(training, stored)
+                self._disk.write(training, stored)
         with self._lock:
             state = self._get(training)
             state.put(id, model, readers, keep)
-            self._remove(training, state.drop_read())
+            self._disk.remove(training, state.drop_read())
             self._changed(training, id.node)
 
     def look(self, training: str, id: ModelId, reader: int, segment: str = "") -> Answer:
@@ -238,7 +241,7 @@ class Mailbox:
             answer = state.look(id, reader, segment)
             if isinstance(answer, Ready):
                 state.delivered(id, reader)
-                self._remove(training, state.drop_read())
+                self._disk.remove(training, state.drop_read())
             return answer
 
     def delivered(self, training: str, id: ModelId, reader: int) -> None:
@@ -247,7 +250,7 @@ class Mailbox:
             if training in self._trainings:
                 state = self._get(training)
                 state.delivered(id, reader)
-                self._remove(training, state.drop_read())
+                self._disk.remove(training, state.drop_read())
 
     def known_missing(self, training: str, segment: str) -> Mapping[int, str]:
         """Node -> reason of who is missing in ``segment`` as far as this host knows."""
@@ -267,46 +270,24 @@ class Mailbox:
 
         What does not fit into the memory limit stays on disk, unread, the oldest trainings first.
         """
-        if self.store is None:
-            return
-        self.store.open()
         with self._lock:
-            for stored, age_s in self.store.trainings():
-                if stored.name not in self._trainings:
-                    self._restore(stored, age_s)
+            for one in self._disk.restored():
+                if one.name not in self._trainings:
+                    self._trainings[one.name] = one.state
+                    self._touched[one.name] = time.monotonic() - one.age_s
+                    self._take_back(one.state, one.models)
+
+    def _take_back(self, state: Training, models: Iterable[StoredModel]) -> None:
+        for one in models:
+            if self._fits(one.model.nbytes):
+                state.restore(one)
+            else:
+                log.warning("store: %s is left out. %s", one.id, self.how_to_raise)
+        log.info("store: %d models of a training are back", len(state.ids()))
 
     def close_store(self) -> None:
         """Give the store back."""
-        if self.store is not None:
-            self.store.close()
-
-    def _restore(self, stored: StoredTraining, age_s: float) -> None:
-        training = Training(
-            stored.key,
-            stored.addresses,
-            finished=stored.finished,
-            resumed=stored.resumed,
-            segment_no=stored.segment_no,
-            recent=list(stored.recent),
-        )
-        self._trainings[stored.name] = training
-        self._touched[stored.name] = time.monotonic() - age_s
-        for one in self.store.models(stored.name) if self.store else ():
-            if self._fits(one.model.nbytes):
-                training.restore(one)
-            else:
-                log.warning("store: %s is left out. %s", one.id, self.how_to_raise)
-        log.info("store: %d models of a training are back", len(training.ids()))
-
-    def _note(self, training: str) -> None:
-        """Keep the state of a training on disk."""
-        if self.store is not None:
-            self.store.note(_record(training, self._trainings[training]))
-
-    def _remove(self, training: str, ids: Collection[ModelId]) -> None:
-        """Delete from disk what has been dropped."""
-        if self.store is not None and ids:
-            self.store.remove(training, ids)
+        self._disk.close()
 
     def _close_outdated(self) -> None:
         """Delete trainings that are too old for the disk."""
@@ -381,44 +362,22 @@ class Mailbox:
 
     # ----- who waits
 
-    @contextmanager
-    def watch(self, training: str, node: int, wake: Callable[[], None]) -> Iterator[None]:
-        """Call ``wake`` at every change that may concern a model of ``node``.
-
-        It is called under the mailbox's lock by the thread that makes the change: it must return
-        at once.
-        """
-        watch = object()
-        with self._lock:
-            self._watchers.setdefault(training, {}).setdefault(node, {})[watch] = wake
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._unwatch(training, node, watch)
-
-    def _unwatch(self, training: str, node: int, watch: object) -> None:
-        of_training = self._watchers[training]
-        del of_training[node][watch]
-        if not of_training[node]:
-            del of_training[node]
-        if not of_training:
-            del self._watchers[training]
+    def watch(
+        self, training: str, node: int, wake: Callable[[], None]
+    ) -> AbstractContextManager[None]:
+        """Call ``wake`` at every change that may concern a model of ``node``."""
+        return self._watchers.watch(training, node, wake)
 
     def wake_all(self) -> None:
         """Wake everyone who waits, for example because the host stops."""
         with self._lock:
-            for training in list(self._watchers):
-                self._changed(training)
+            self._watchers.wake_all()
 
     def _changed(self, training: str, node: int | None = None) -> None:
         """Wake who waits for ``node``, or for any node, of ``training``."""
         if training in self._trainings:
             self._touched[training] = time.monotonic()
-        watchers = self._watchers.get(training, {})
-        groups = watchers.values() if node is None else [watchers.get(node, {})]
-        for wake in [wake for group in groups for wake in group.values()]:
-            wake()
+        self._watchers.wake(training, node)
 
     def _get(self, training: str) -> Training:
         try:
@@ -428,15 +387,3 @@ class Mailbox:
                 f"training {training!r} is not registered with this peer (it may have restarted); "
                 "connect again"
             ) from None
-
-
-def _record(name: str, state: Training) -> StoredTraining:
-    return StoredTraining(
-        name=name,
-        key=state.key,
-        addresses=state.addresses,
-        finished=state.finished,
-        resumed=state.resumed,
-        segment_no=state.segment_no,
-        recent=tuple(state.recent),
-    )
