@@ -48,6 +48,7 @@ class Node:
     def __init__(
         self, local: str, node: int, addresses: tuple[str, ...], parameters: int, rounds: int
     ) -> None:
+        from flwr_gossip.clients.gate import Gate
         from flwr_gossip.clients.gathering import Gatherer, Latest
 
         self._latest = Latest
@@ -58,7 +59,8 @@ class Node:
         rng = np.random.default_rng(node)
         self._model = {f"layer{i}": rng.random(size, np.float32) for i, size in enumerate(sizes)}
         signature = models.digest(models.signature(self._model))
-        self._gatherer = Gatherer(self._plan, node, self._link, Patience(), signature)
+        gate = Gate(self._link, Patience(), signature)
+        self._gatherer = Gatherer(self._plan, node, self._link, Patience(), gate)
         self._node = node
 
     def play(self, rounds: int) -> list[float]:

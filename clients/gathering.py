@@ -11,17 +11,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..server_free import models
 from ..server_free.choco import Copies, with_residual
-from ..server_free.coding import Coder, NoBase, Plain, claimed, is_coded
-from ..server_free.errors import GossipError, ModelError, WireError
+from ..server_free.errors import GossipError
 from ..server_free.models import Model
 from ..server_free.orders import FROM_SCRATCH, Loss
 from ..server_free.peers.links import INITIAL, Missing, ModelId, Patience, PeerLink
 from ..server_free.plans import Plan, Source
 from ..server_free.sparing import Sparing, brief
-from .loss_notes import without_note
-from .records import split, travels_alone
+from .gate import Gate
 from .rows import Row
 
 __all__ = ["Gatherer", "Latest"]
@@ -53,12 +50,10 @@ class Gatherer:
     ----------
     plan, node, link, patience
         Who mixes with whom, for whom, through what, and how long to wait.
-    signature : str
-        Digest of names, shapes and dtypes that every model of the training has.
+    gate : Gate
+        Which models are let in, and how they travel.
     latest : Latest, optional
         The node's own newest half-step model, which then need not be fetched.
-    coder : Coder
-        How models travel.
     losses : list of Loss
         The models that did not arrive here, and those that did not arrive at the holders of
         models fetched here.
@@ -70,17 +65,16 @@ class Gatherer:
     node: int
     link: PeerLink
     patience: Patience
-    signature: str
+    gate: Gate
     latest: Latest | None = None
     losses: list[Loss] = field(default_factory=list)
-    coder: Coder = field(default_factory=Plain)
     where: str = ""
     log: Sparing = field(default_factory=Sparing)
 
     @property
     def feeds_back(self) -> bool:
         """Whether nodes keep what their codec cut off."""
-        return isinstance(self.coder, Copies)
+        return isinstance(self.gate.coder, Copies)
 
     def exact(self, id: ModelId) -> ModelId:
         """Return under which id the holder keeps its exact model beside the public copy ``id``."""
@@ -131,7 +125,7 @@ class Gatherer:
         if self.latest is not None and self.latest.id == id:
             h: Model | Missing = self.latest.exact
         else:
-            h = self._checked(self.link.fetch([self.exact(id)], self.patience)[0], id)
+            h = self.gate.checked(id, self.link.fetch([self.exact(id)], self.patience)[0])
         return mixed if isinstance(h, Missing) else with_residual(mixed, h, copy)
 
     def _fetch(self, wanted: Sequence[ModelId], patience: Patience) -> list[Model | Missing]:
@@ -149,56 +143,10 @@ class Gatherer:
                 yield self._accepted(id, next(fetched))
 
     def _accepted(self, id: ModelId, answer: Model | Missing) -> Model | Missing:
-        """Return the model as all see it, or why it is refused: misshapen or not finite."""
-        if isinstance(answer, Missing) or id == INITIAL:
-            return self._checked(answer, id)
-        try:
-            plain, losses = without_note(answer)
-            self._check_claims(plain, _whose(id))
-            self.losses += losses
-            return self._checked(self.coder.read(id.slot, id.round, plain), id)
-        except ModelError as error:
-            return Missing(id, "refused", str(error))
-        except WireError as error:
-            kind = "no-base" if isinstance(error, NoBase) else "damaged"
-            return Missing(id, kind, f"{_whose(id)}: {error}")
-
-    def _checked(self, answer: Model | Missing, id: ModelId) -> Model | Missing:
-        if isinstance(answer, Missing):
-            return answer
-        try:
-            self.check(answer, _whose(id))
-        except ModelError as error:
-            return Missing(id, "refused", str(error))
-        return answer
-
-    def check(self, model: Model, whose: str) -> None:
-        """Raise ``ModelError`` unless the model is of the training's signature and finite.
-
-        Once is enough for a model that cannot change: nodes that share a process share it too.
-        """
-        if isinstance(model, models.ReadOnlyModel) and model.good_for == self.signature:
-            return
-        main, _ = split(model, ())
-        specs = models.signature(main)
-        if self.signature and models.digest(specs) != self.signature:
-            models.check_signature(main, self._expected(), whose)
-        models.check_finite(model, whose)
-        if isinstance(model, models.ReadOnlyModel):
-            model.good_for = self.signature
-
-    def _check_claims(self, message: Model, whose: str) -> None:
-        """Raise ``ModelError`` for a coded model of another signature before it is decoded."""
-        if is_coded(message) and self.signature:
-            main = tuple(spec for spec in claimed(message) if travels_alone(spec.name))
-            if models.digest(main) != self.signature:
-                raise ModelError(f"{whose} is coded and has other names, shapes or dtypes.")
-
-    def _expected(self) -> tuple[models.TensorSpec, ...]:
-        initial = self.link.fetch([INITIAL], self.patience)[0]
-        if isinstance(initial, Missing):
-            raise ModelError("a model has other names, shapes or dtypes than the training's.")
-        return models.signature(initial)
+        """Return what the gate lets in, and note the losses told with it."""
+        accepted, losses = self.gate.let_in(id, answer)
+        self.losses += losses
+        return accepted
 
     def _last_resort(self, slot: int, round: int) -> tuple[Model, str]:
         """Return the slot's latest reachable h, else the own last model, else the initial."""
@@ -255,7 +203,3 @@ class Gatherer:
                     used=used,
                 )
             )
-
-
-def _whose(id: ModelId) -> str:
-    return f"the model of node {id.node} from round {id.round}"

@@ -110,15 +110,15 @@ class _Runner:
         """Play one round: z, h = train(z), publish h (design: one definition of a round)."""
         self.playing = round
         before = len(self.losses)
-        given = session.gatherer.mixed(slot, round - 1)
+        gate, given = session.gatherer.gate, session.gatherer.mixed(slot, round - 1)
         trained = self._train(given, round)
-        session.gatherer.check(trained, f"node {self.order.node}'s trained model of round {round}")
+        gate.check(trained, f"node {self.order.node}'s trained model of round {round}")
         id = ModelId(round=round, slot=slot, node=self.order.node)
         readers = session.plan.readers(self.order.node, round)
         # That of the last round is read again: by this node, by evaluations, and by readers
         # that a new live list chooses.
         last = round == self.order.last
-        message, seen = session.gatherer.coder.write(slot, round, trained, whole=last)
+        message, seen = gate.coder.write(slot, round, trained, whole=last)
         own = [loss for loss in self.losses[before:] if loss.reader == self.order.node]
         message = with_note(message, own)
         session.link.publish(id, message, readers, keep=last)

@@ -19,6 +19,7 @@ from ..server_free.orders import INITIAL_RECORD, RECORD, Evaluation, Order, Segm
 from ..server_free.peers.links import INITIAL, Membership, Patience, PeerLink, connect
 from ..server_free.plans import Plan
 from ..server_free.reachability import Probed, Relayed
+from .gate import Gate
 from .gathering import Gatherer
 from .records import from_record, record_of, records_of
 
@@ -60,8 +61,9 @@ def open_session(order: Order, msg: Message, ctxt: Context) -> Iterator[Session]
         initial = record_of(msg.content, INITIAL_RECORD, ArrayRecord)
         if initial is not None:
             link.publish(INITIAL, from_record(initial), ())
-        gatherer = Gatherer(common.plan, order.node, link, patience, order.signature)
-        gatherer.coder = _coder(order, gatherer)
+        gate = Gate(link, patience, order.signature)
+        gatherer = Gatherer(common.plan, order.node, link, patience, gate)
+        gate.coder = _coder(order, gatherer)
         gatherer.where = f"run={ctxt.run_id} training={order.training}"
         yield Session(common.plan, link, gatherer, _probe(link, order))
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flwr_gossip.clients.gate import Gate
 from flwr_gossip.clients.gathering import Gatherer
 from flwr_gossip.server_free import models, topologies
 from flwr_gossip.server_free.codecs import decode, encode
@@ -40,7 +41,8 @@ class Link:
 def gatherer(link: Link, expected: models.Model, node: int = 0) -> Gatherer:
     plan = Plan(topologies.complete(2), AllActive(2), 3)
     signature = models.digest(models.signature(expected))
-    return Gatherer(plan, node, link, Patience(), signature)  # type: ignore[arg-type]
+    gate = Gate(link, Patience(), signature)  # type: ignore[arg-type]
+    return Gatherer(plan, node, link, Patience(), gate)  # type: ignore[arg-type]
 
 
 def fetched(link: Link, expected: models.Model) -> Any:
@@ -61,7 +63,7 @@ def test_a_model_that_was_good_for_another_training_is_refused() -> None:
     link = Link(SMALL)
     assert fetched(link, SMALL) is link.model
     with pytest.raises(ModelError, match=r"this model has 'w' of shape \(3,\)"):
-        gatherer(link, LARGE).check(link.model, "this model")
+        gatherer(link, LARGE).gate.check(link.model, "this model")
     assert fetched(link, SMALL) is link.model
 
 

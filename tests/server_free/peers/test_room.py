@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flwr_gossip.clients.gate import Gate
 from flwr_gossip.clients.gathering import Gatherer
 from flwr_gossip.server_free import codecs, models, topologies
 from flwr_gossip.server_free.mixing import mix
@@ -75,7 +76,8 @@ def publish(links: list[PeerLink], nodes: list[int]) -> None:
 
 def gatherer(link: PeerLink, patience: Patience) -> Gatherer:
     plan = Plan(topologies.complete(NUM_NODES), AllActive(NUM_NODES), 3)
-    return Gatherer(plan, 0, link, patience, models.digest(models.signature(model_of(0))))
+    gate = Gate(link, patience, models.digest(models.signature(model_of(0))))
+    return Gatherer(plan, 0, link, patience, gate)
 
 
 def test_of_many_sources_two_are_held_and_the_mix_is_that_of_all(
