@@ -9,7 +9,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from logging import INFO, WARNING
 from typing import Any, ClassVar, Unpack
 
@@ -20,45 +20,23 @@ from flwr.supercore import log
 
 from ..server_free.coding import Codec
 from ..server_free.counts import check_count
-from ..server_free.errors import ModelError, PlanError
-from ..server_free.models import Model, check_dtypes, check_finite
+from ..server_free.errors import PlanError
+from ..server_free.models import Model
 from ..server_free.plans import Plan
+from .assignments import Assignment, EvaluateFn, check_arguments
 from .attendance import Attendance
-from .checkpoints import Checkpoint, Saved, open_checkpoint
+from .checkpoints import open_checkpoint
 from .dispatch import Dispatch
 from .metrics import evaluate_metrics, train_metrics
 from .pacing import Pacer
-from .pairs import Pairs
 from .planes import Plane, open_plane
 from .recording import Recording, settings_of
 from .results import GossipResult
-from .resuming import described, return_of
-from .roster import assemble
+from .resuming import described
 from .settings import Options, Settings
 from .training import Training, mean_of, to_record
 
-__all__ = ["Assignment", "Decentralized", "EvaluateFn"]
-
-EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """What a user asked ``start`` for."""
-
-    initial: ArrayRecord
-    num_rounds: int
-    timeout_s: float
-    train: ConfigRecord
-    evaluate: ConfigRecord
-    evaluate_fn: EvaluateFn | None
-    recording: Recording
-    checkpoint: Checkpoint | None = None
-
-    @property
-    def saved(self) -> Saved | None:
-        """What there is of an earlier run that goes on."""
-        return self.checkpoint.saved if self.checkpoint else None
+__all__ = ["Decentralized"]
 
 
 class Decentralized(Strategy):
@@ -126,7 +104,7 @@ class Decentralized(Strategy):
             Each names the field or node, the value, and what to do.
         """
         num_rounds = check_count("num_rounds", num_rounds, least=0)
-        _check_arguments(timeout, initial_arrays)
+        check_arguments(timeout, initial_arrays)
         self._log_start(num_rounds, initial_arrays)
         began = time.monotonic()
         train = ConfigRecord() if train_config is None else train_config
@@ -139,7 +117,7 @@ class Decentralized(Strategy):
             )
             result = self._done(assignment)
             if result is None:
-                result = self._carry_out(self._attendance(grid, assignment), assignment)
+                result = self._carry_out(assignment.attendance(grid, self.settings), assignment)
         _log_end(result, time.monotonic() - began)
         return result
 
@@ -226,14 +204,6 @@ class Decentralized(Strategy):
     def _described(self, plan: Plan) -> dict[str, Any]:
         return described(type(self).__name__, self.settings, plan)
 
-    def _attendance(self, grid: Grid, assignment: Assignment) -> Attendance:
-        """Return who takes part, once they are there."""
-        timeout_s = self.settings.join_timeout
-        if assignment.checkpoint and assignment.saved:
-            return return_of(grid, assignment.checkpoint, assignment.saved, self.settings)
-        members = assemble(grid, self.settings.min_available_nodes, timeout_s)
-        return Attendance(grid, members, Pairs(self.settings.unreachable))
-
     def _carry_out(self, attendance: Attendance, assignment: Assignment) -> GossipResult:
         """Train by the strategy's one plan."""
         plan = self.plan(len(attendance.members), assignment.num_rounds)
@@ -257,9 +227,10 @@ class Decentralized(Strategy):
         if saved:
             training_id, model, resumed = saved.training, saved.initial, saved.last
             initial = to_record(model)
-        store = assignment.checkpoint.folder / "peer" if assignment.checkpoint else None
         serving = assignment.evaluate_fn is not None
-        with open_plane(members, training_id, key, model, concurrent, store, resumed) as plane:
+        with open_plane(
+            members, training_id, key, model, concurrent, assignment.store, resumed
+        ) as plane:
             log(INFO, "%d nodes, runtime: %s", len(members), plane.kind)
             timeout_s = assignment.timeout_s
             training = Training(
@@ -408,16 +379,6 @@ class Decentralized(Strategy):
         size = sum(len(array.data) for array in initial.values()) / 1024**2
         log(INFO, "\t├── ArrayRecord (%.2f MB)", size)
         self.summary()
-
-
-def _check_arguments(timeout: float, initial: ArrayRecord) -> None:
-    if not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
-        raise PlanError(f"timeout is {timeout!r}, allowed is a number of seconds above 0.")
-    if not initial:
-        raise ModelError("initial_arrays is empty; give ArrayRecord(model.state_dict()).")
-    model = {name: array.numpy() for name, array in initial.items()}
-    check_dtypes(model, "initial_arrays")
-    check_finite(model, "initial_arrays")
 
 
 def _brief(metrics: MetricRecord | None, distance: float | None) -> str:

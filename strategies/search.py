@@ -18,8 +18,9 @@ from flwr.supercore import log
 from ..server_free.errors import PlanError
 from ..server_free.plans import Plan
 from ..server_free.searches import Candidate, Pass, Search
+from .assignments import Assignment
 from .attendance import Attendance
-from .decentralized import Assignment, Decentralized
+from .decentralized import Decentralized
 from .metrics import train_metrics
 from .results import SearchResult, TrafficTotal, Trial
 from .settings import Options

@@ -14,8 +14,9 @@ from ..server_free.plans import Plan
 from ..server_free.schedules import Teleport
 from ..server_free.searches import Search
 from ..server_free.topologies import Topology
+from .assignments import Assignment
 from .attendance import Attendance
-from .decentralized import Assignment, Decentralized
+from .decentralized import Decentralized
 from .results import GossipResult
 from .search import TeleportationSearch
 from .settings import Options
