@@ -197,12 +197,20 @@ class GrpcLink(BaseLink):
         self._max_bytes = reply.max_bytes
         self._learn(reply.known_missing)
         if self.membership.segment:
-            ended = await own.attach(self.membership)
+            ended = await self._attach(own)
             keeper = asyncio.ensure_future(self._keep_attached(ended))
             self._keepers.add(keeper)
             keeper.add_done_callback(self._keepers.discard)
         self._own = own
         return own
+
+    async def _attach(self, own: OwnPeer) -> asyncio.Event:
+        """Attach, once more if the peer was restarted since it was opened."""
+        try:
+            return await own.attach(self.membership)
+        except (PeerUnreachable, Unregistered):
+            await own.open(self.membership, self._return_s)
+            return await own.attach(self.membership)
 
     async def _peer(self) -> OwnPeer:
         """Return the own peer, connected."""

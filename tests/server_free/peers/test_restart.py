@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from apps import Calls, initial, local_update, play, quadratic_app, to_vector
 from flwr_gossip.server_free.errors import MailboxFull
 from flwr_gossip.server_free.peers.host import PeerHost
 from flwr_gossip.server_free.peers.links import Membership, Missing, ModelId, Patience, connect
+from flwr_gossip.server_free.peers.own_peer import OwnPeer
 from flwr_gossip.strategies import Gossip, Teleportation
 from flwr_gossip.strategies.decentralized import Decentralized
 from proxies import free_port
@@ -162,6 +164,22 @@ def test_without_a_store_the_client_registers_and_publishes_again(make_peer: Mak
         peer.ready()
         link.report_missing({0: "gone"})
         assert isinstance(link.fetch([ModelId(1, 1, 1)], Patience(ceiling_s=0.1))[0], Missing)
+
+
+def test_a_peer_that_is_restarted_while_a_client_connects(
+    make_peer: MakePeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = make_peer(with_store=False)
+    attach, restarts = OwnPeer.attach, iter([peer.restart])
+
+    async def attach_late(self: OwnPeer, membership: Membership) -> Any:
+        next(restarts, lambda: None)()
+        return await attach(self, membership)
+
+    monkeypatch.setattr(OwnPeer, "attach", attach_late)
+    membership = member(1, "s", "127.0.0.1:1", peer.address)
+    with connect(peer.local_address, membership, return_s=READY_S) as link:
+        link.publish(ModelId(1, 1, 1), {"w": np.ones(3)}, readers=[0])
 
 
 def test_a_second_peer_is_refused_till_the_first_is_dead(make_peer: MakePeer) -> None:
