@@ -138,7 +138,7 @@ def test_one_death_after_another(tmp_path: Path) -> None:
     check_same(run(resumed), run(gossip()))
 
 
-@pytest.mark.parametrize("make", [gossip, single])
+@pytest.mark.parametrize("make", [gossip, coded, single])
 @pytest.mark.parametrize("restarted", [False, True], ids=["peers stay", "peers restart"])
 def test_with_a_peer_a_node(make: Make, restarted: bool, tmp_path: Path) -> None:
     unbroken = run(make())
