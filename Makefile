@@ -17,7 +17,7 @@ BENCHMARKS := codecs deployment in_process simulator topology_scale
 TYPES := build/types
 WHEELS := build/wheels
 
-.PHONY: help demo deploy-demo test bench reproduce lint format types install clean distclean
+.PHONY: help demo deploy-demo test bench reproduce docs lint format types install clean distclean
 
 help:
 	@echo "make demo         train without a server in Flower's simulation, print a table"
@@ -27,6 +27,7 @@ help:
 	@echo "make format       let ruff fix what it can"
 	@echo "make bench        run the benchmarks, one table each (ARGS=--quick: small ones)"
 	@echo "make reproduce    the experiments of both papers: tables, and figures in runs/"
+	@echo "make docs         the documentation, as pages in site/"
 	@echo "make clean        remove what was built (make distclean: .venv too)"
 
 demo: $(STAMP)
@@ -47,6 +48,14 @@ reproduce: $(STAMP)
 	@$(BIN)/python benchmarks/reproduce_teleportation.py networks $(ARGS)
 	@$(BIN)/python benchmarks/reproduce_teleportation.py networks --data mnist5k $(ARGS)
 	@$(BIN)/python benchmarks/reproduce_teleportation.py clocks $(ARGS)
+
+# mkdocstrings reads the sources in the form in which they are imported.
+docs: $(STAMP)
+	@mkdir -p build/docs/flwr_gossip
+	@for part in clients server_free strategies src/flwr_gossip/__init__.py; do \
+	    ln -sfn "$(CURDIR)/$$part" build/docs/flwr_gossip/; done
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "site/index.html"
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
@@ -84,7 +93,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf build dist runs *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist runs site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 distclean: clean

@@ -15,11 +15,16 @@ def run_app_in_process(folder: Path, num_nodes: int, run_config: str) -> str:
     modules, paths = set(sys.modules), list(sys.path)
     options = ["--nodes", str(num_nodes), "--run-config", run_config, "--quiet"]
     try:
-        done = CliRunner().invoke(app, ["simulate", str(folder), *options], catch_exceptions=False)
+        return run_command(["simulate", str(folder), *options])
     finally:
         sys.path[:] = paths
         for name in [n for n in sys.modules if n not in modules and _lies_in(n, folder)]:
             del sys.modules[name]
+
+
+def run_command(arguments: list[str]) -> str:
+    """Return what ``flwr-gossip`` prints with these arguments."""
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
 

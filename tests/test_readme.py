@@ -8,15 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import trustme
-from flwr.app import Array, ArrayRecord
 from typer.testing import CliRunner
 
-from apps import quadratic_app
+from apps import initial, quadratic_app
 from flwr_gossip.clients.cli import app
 from flwr_gossip.server_free import topologies
 from flwr_gossip.server_free.reachability import Unreachable, pairs_table
@@ -80,9 +80,10 @@ def test_every_python_block_is_run_below() -> None:
 
 
 def test_the_grid_runs() -> None:
-    model = ArrayRecord({"w": Array(np.zeros((2, 3), np.float32))})
-    given = {"client_app": quadratic_app(), "initial_arrays": model}
-    assert run_block("InProcessGrid", given)["result"].served_round == 3  # type: ignore[attr-defined]
+    given = {"client_app": quadratic_app(), "initial_arrays": initial()}
+    result: Any = run_block("InProcessGrid", given)["result"]
+    assert result.served_round == 3
+    assert not result.failures
 
 
 def test_the_vectorized_runtime_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,10 @@ def effective_neighbors(
     method, seed
         See :func:`noise_variance`.
 
-    Raises ``PlanError`` for a gamma, mode, method or size that cannot be.
+    Raises
+    ------
+    PlanError
+        For a gamma, mode, method or size that cannot be.
     """
     return effective_neighbors_estimate(topology, gamma, mode, method, seed).value
 

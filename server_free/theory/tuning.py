@@ -115,7 +115,9 @@ def best_num_active(
         The k to try, each 1..n. Without it: the powers of two and n itself; sizes that the
         topology cannot have are left out.
 
-    The rest is as in :func:`rounds_to_reach`.
+    Notes
+    -----
+    The other parameters are those of :func:`rounds_to_reach`.
     """
     sizes = candidates if candidates is not None else [*_powers_of_two(num_nodes), num_nodes]
     best: Tuned | None = None
