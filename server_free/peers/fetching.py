@@ -224,8 +224,8 @@ class Fetch:
     async def _feed(self, decoder: Decoder, call: Any, header: pb.Header) -> None:
         """Take the bytes; one alarm for all messages, put off by each, costs next to nothing."""
         checksums, silence_s = iter(header.crc32), self.wait.patience.silence_s
-        if header.whole:
-            decoder.feed(Chunk(header.whole, next(checksums, 0)))
+        if whole := header.whole:  # each look at it makes a copy
+            decoder.feed(Chunk(whole, next(checksums, 0)))
         clock = asyncio.get_running_loop().time
         async with asyncio.timeout(silence_s) as alarm:
             while (message := await call.read()) is not grpc.aio.EOF:
@@ -258,7 +258,8 @@ class Fetch:
 
 async def _read(call: Any, timeout_s: float) -> Any:
     """Return the next message as bytes, or ``grpc.aio.EOF``."""
-    return await asyncio.wait_for(call.read(), timeout_s)
+    async with asyncio.timeout(timeout_s):
+        return await call.read()
 
 
 def _detail(error: grpc.aio.AioRpcError) -> str:

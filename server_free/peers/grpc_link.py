@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -17,6 +15,7 @@ from ..errors import PeerError, PeerUnreachable
 from ..models import Model
 from ..reachability import Unreachable
 from . import frames
+from .answers import Answers
 from .base_link import BaseLink, long_wait_s
 from .fetching import Fetch
 from .forks import keep_out_of_forks
@@ -26,7 +25,7 @@ from .mailbox import Unregistered
 from .own_peer import CLOSE_S, OwnPeer
 from .probing import PROBE_S, Prober
 from .raw import raw_fetch, raw_relay
-from .room import ROOM_BYTES, Room
+from .room import Room
 from .tls import channel_credentials
 from .training import NotReady
 from .waiting import Wait
@@ -78,7 +77,7 @@ class GrpcLink(BaseLink):
         self._tls_files: TlsFiles | None = None
         self._max_bytes = 0
         self._challenges: dict[str, bytes] = {}
-        self._heard_of: dict[int, asyncio.Event] = {}
+        self._racing: dict[int, set[asyncio.Timeout]] = {}
         self._not_before: dict[int, float] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._tellers: set[asyncio.Task[None]] = set()
@@ -119,13 +118,12 @@ class GrpcLink(BaseLink):
         self._check_open()
         waits = [self._wait(id, self._address(id), patience) for id in wants]
         with self._awake() as loop:
-            each = loop.run(self._begin(waits, patience))
+            each = Answers(len(waits), loop.loop)
+            loop.loop.call_soon_threadsafe(self._begin, waits, patience, each)
             try:
-                while each.answers:
-                    yield each.answers.popleft().result()
-                    loop.loop.call_soon_threadsafe(each.next)
+                yield from each
             finally:
-                loop.loop.call_soon_threadsafe(each.end)
+                each.leave()
 
     def probe(self, nodes: Collection[int]) -> list[Unreachable]:
         """Probe all nodes as tasks of the shared loop."""
@@ -261,8 +259,8 @@ class GrpcLink(BaseLink):
     def _note(self, missing: Mapping[int, str]) -> dict[int, str]:
         """Learn who is missing, wake who waits for them, and return what is new."""
         new = self._learn(missing)
-        for node in new:
-            self._event(node).set()
+        for scope in [scope for node in new for scope in self._racing.get(node, ())]:
+            scope.reschedule(0.0)
         return new
 
     def _disconnect(self, failure: str | None) -> None:
@@ -295,7 +293,6 @@ class GrpcLink(BaseLink):
         for channel in self._channels.values():
             await channel.close()
         self._channels.clear()
-        self._heard_of.clear()
         self._connecting, self._own = asyncio.Lock(), None
 
     # ----- the peers of others
@@ -304,40 +301,44 @@ class GrpcLink(BaseLink):
         return self._local if self._is_own(id) else self.membership.address_of(id.node)
 
     async def _fetch_all(self, waits: Sequence[Wait], long_wait_s: float) -> list[Model | Missing]:
-        ended = asyncio.Event()
-        self._tell(ended, long_wait_s)
+        ended = self._tell_if_long(long_wait_s)
         try:
             return await asyncio.gather(*(self._fetch_one(wait) for wait in waits))
         finally:
+            ended()
+
+    def _begin(self, waits: Sequence[Wait], patience: Patience, each: Answers) -> None:
+        """Begin to fetch all of which there is room for, and the others when there is."""
+        fetches = (self._fetch_one(wait, each.room, place) for place, wait in enumerate(waits))
+        each.begin(map(asyncio.ensure_future, fetches), self._tell_if_long(long_wait_s(patience)))
+
+    def _tell_if_long(self, long_wait_s: float) -> Callable[[], None]:
+        """Let the own peer say that this client waits, from ``long_wait_s`` on till the call."""
+        ended = asyncio.Event()
+        timer = asyncio.get_running_loop().call_later(long_wait_s, self._begin_to_tell, ended)
+
+        def end() -> None:
+            timer.cancel()
             ended.set()
 
-    async def _begin(self, waits: Sequence[Wait], patience: Patience) -> _Each:
-        """Begin to fetch all of which there is room for, and the others when there is."""
-        each = _Each()
-        self._tell(each.ended, long_wait_s(patience))
-        for place, wait in enumerate(waits):
-            each.add(asyncio.ensure_future(self._fetch_one(wait, each.room, place)))
-        return each
+        return end
 
-    def _tell(self, ended: asyncio.Event, long_wait_s: float) -> None:
-        teller = asyncio.ensure_future(self._tell_if_long(ended, long_wait_s))
-        self._tellers.add(teller)
-        teller.add_done_callback(self._tellers.discard)
+    def _begin_to_tell(self, ended: asyncio.Event) -> None:
+        if not self._closed:
+            teller = asyncio.ensure_future(self._tell_till(ended))
+            self._tellers.add(teller)
+            teller.add_done_callback(self._tellers.discard)
 
-    async def _tell_if_long(self, ended: asyncio.Event, long_wait_s: float) -> None:
-        """Let the own peer say that this client waits for others, from then till the end."""
+    async def _tell_till(self, ended: asyncio.Event) -> None:
+        is_first = self._begin_waiting()
         try:
-            await asyncio.wait_for(ended.wait(), long_wait_s)
-        except TimeoutError:
-            is_first = self._begin_waiting()
-            try:
-                if is_first:
-                    await self._tell_waiting(True)
-                await ended.wait()
-            finally:
-                is_last = self._end_waiting()
-            if is_last:
-                await self._tell_waiting(False)
+            if is_first:
+                await self._tell_waiting(True)
+            await ended.wait()
+        finally:
+            is_last = self._end_waiting()
+        if is_last:
+            await self._tell_waiting(False)
 
     async def _tell_waiting(self, waiting: bool) -> None:
         with suppress(PeerError):  # the own peer's troubles show when the client publishes
@@ -384,12 +385,25 @@ class GrpcLink(BaseLink):
         while True:
             answer: Model | Missing | None = None
             if self._why_known(id) is None:
-                answer = await _race(fetch, self._event(id.node))
+                answer = await self._race(fetch)
             answer = await self._probe(fetch) if answer is None else answer
             if answer is not None:
                 return answer
             if (reason := self._why_known(id)) is not None:  # else it was heard at work again
                 return fetch.wait.known(reason)
+
+    async def _race(self, fetch: Fetch) -> Model | Missing | None:
+        """Return the answer, or None if the holder becomes known to be missing before it sends."""
+        racing = self._racing.setdefault(fetch.wait.id.node, set())
+        try:
+            async with asyncio.timeout(None) as scope:
+                racing.add(scope)
+                try:
+                    return await fetch.patiently()
+                finally:
+                    racing.discard(scope)
+        except TimeoutError:
+            return None
 
     async def _probe(self, fetch: Fetch) -> Model | None:
         """Ask a missing holder once, but do not knock at a dead machine again and again."""
@@ -406,7 +420,6 @@ class GrpcLink(BaseLink):
         found = []
         if self._recognise(wait, state):
             found = [wait.id.node]
-            self._event(wait.id.node).clear()
             self._not_before.pop(wait.id.node, None)
         new = self._note(self._credible(wait, state))
         if (new := self._to_tell(new)) or found:
@@ -417,10 +430,6 @@ class GrpcLink(BaseLink):
             own = await self._peer()
             await own.tell(self.membership, missing, found)
 
-    def _event(self, node: int) -> asyncio.Event:
-        """Return the event that is set when ``node`` becomes known to be missing."""
-        return self._heard_of.setdefault(node, asyncio.Event())
-
     def _channel(self, address: str) -> Any:
         if address not in self._channels:
             self._channels[address] = self._dial(address)
@@ -430,60 +439,6 @@ class GrpcLink(BaseLink):
         if self._credentials is None or address == self._local:  # the own peer has a plain socket
             return grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
         return grpc.aio.secure_channel(address, self._credentials, options=CLIENT_OPTIONS)
-
-
-class _Each:
-    """Fetches whose answers another thread takes in order."""
-
-    def __init__(self) -> None:
-        self.answers: deque[Future[Model | Missing]] = deque()
-        self.ended = asyncio.Event()
-        self.room = Room(ROOM_BYTES)
-        self._place = 0
-        self._fetches: set[asyncio.Task[Model | Missing]] = set()
-
-    def add(self, fetch: asyncio.Task[Model | Missing]) -> None:
-        """Hand on what ``fetch`` will have found; nothing else keeps it."""
-        answer: Future[Model | Missing] = Future()
-        self.answers.append(answer)
-        self._fetches.add(fetch)
-        fetch.add_done_callback(lambda done: self._hand_on(done, answer))
-
-    def _hand_on(
-        self, fetch: asyncio.Task[Model | Missing], answer: Future[Model | Missing]
-    ) -> None:
-        self._fetches.discard(fetch)
-        if fetch.cancelled():
-            answer.cancel()
-        elif (error := fetch.exception()) is not None:
-            answer.set_exception(error)
-        else:
-            answer.set_result(fetch.result())
-
-    def next(self) -> None:
-        """Note that the reader has done with the latest answer."""
-        self.room.leave(self._place)
-        self._place += 1
-
-    def end(self) -> None:
-        """End what nobody waits for any more."""
-        self.ended.set()
-        for fetch in self._fetches:
-            fetch.cancel()
-
-
-async def _race(fetch: Fetch, known: asyncio.Event) -> Model | Missing | None:
-    """Return the answer, or None if the holder becomes known to be missing before it sends."""
-    waiting = asyncio.ensure_future(fetch.patiently())
-    hearing = asyncio.ensure_future(known.wait())
-    try:
-        await asyncio.wait({waiting, hearing}, return_when=asyncio.FIRST_COMPLETED)
-        if waiting.done() or fetch.receiving:
-            return await waiting
-        return None
-    finally:
-        waiting.cancel()
-        hearing.cancel()
 
 
 def _credentials(files: TlsFiles | None) -> Any:

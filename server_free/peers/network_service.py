@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import grpc
@@ -143,10 +144,13 @@ class Admission:
     @contextmanager
     def _changes(self) -> Iterator[asyncio.Event]:
         """Yield an event that is set when what is known here of the wanted model changes."""
-        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+        loop, changed, here = asyncio.get_running_loop(), asyncio.Event(), threading.get_ident()
 
         def wake() -> None:
-            loop.call_soon_threadsafe(changed.set)
+            if threading.get_ident() == here:
+                changed.set()
+            else:
+                loop.call_soon_threadsafe(changed.set)
 
         with self._mailbox.watch(self._request.training, self._id.node, wake):
             yield changed
@@ -167,11 +171,10 @@ class Admission:
     async def _beat(self, answer: NotReady, changed: asyncio.Event, beat_s: float) -> None:
         """Give a sign of life, then sleep till something changes, at most a beat."""
         await self._write(frames.not_ready_frame(answer))
-        try:
-            await asyncio.wait_for(changed.wait(), beat_s)
-        except TimeoutError:
-            return
-        changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(beat_s):
+                await changed.wait()
+            changed.clear()
 
     def _is_admitted(self) -> bool:
         """Return whether the run is registered; raises ``Refused`` if the request is not good."""

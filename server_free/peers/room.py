@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 __all__ = ["ROOM_BYTES", "Room"]
 
@@ -26,23 +27,38 @@ class Room:
         self._inside: dict[int, int] = {}
         self._turn = 0
         self._changed = asyncio.Event()
+        self._lock = threading.Lock()
+        self._waiting = 0
 
     def enter(self, place: int, nbytes: int) -> bool:
         """Let in the model at ``place`` in the order of the reader, if there is room."""
-        others = sum(size for inside, size in self._inside.items() if inside != place)
-        if place != self._turn and self._inside and others + nbytes > self._most_bytes:
-            return False
-        self._inside[place] = nbytes
-        return True
+        with self._lock:
+            others = sum(size for inside, size in self._inside.items() if inside != place)
+            if place != self._turn and self._inside and others + nbytes > self._most_bytes:
+                return False
+            self._inside[place] = nbytes
+            return True
 
     async def wait(self, place: int, nbytes: int) -> None:
         """Wait till it is let in."""
-        while not self.enter(place, nbytes):
-            self._changed.clear()
-            await self._changed.wait()
+        self._waiting += 1  # before it looks: who leaves after that tells it
+        try:
+            while not self.enter(place, nbytes):
+                self._changed.clear()
+                await self._changed.wait()
+        finally:
+            self._waiting -= 1
 
-    def leave(self, place: int) -> None:
-        """Note that the reader has done with the model at ``place`` and needs the next one."""
-        self._inside.pop(place, None)
-        self._turn = place + 1
+    def leave(self, place: int) -> bool:
+        """Note that the reader has done with the model at ``place`` and needs the next one.
+
+        This may be another thread's. Returns whether somebody waits, who is to be told.
+        """
+        with self._lock:
+            self._inside.pop(place, None)
+            self._turn = place + 1
+        return self._waiting > 0
+
+    def tell(self) -> None:
+        """Have those look who wait."""
         self._changed.set()

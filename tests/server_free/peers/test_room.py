@@ -14,7 +14,7 @@ from flwr_gossip.clients.gate import Gate
 from flwr_gossip.clients.gathering import Gatherer
 from flwr_gossip.server_free import codecs, models, topologies
 from flwr_gossip.server_free.mixing import mix
-from flwr_gossip.server_free.peers import grpc_link
+from flwr_gossip.server_free.peers import answers
 from flwr_gossip.server_free.peers.host import PeerHost
 from flwr_gossip.server_free.peers.links import (
     Membership,
@@ -55,7 +55,7 @@ def links() -> Iterator[list[PeerLink]]:
 @pytest.fixture
 def most_held(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Tell how many models were received or held at the same time at most."""
-    monkeypatch.setattr(grpc_link, "ROOM_BYTES", NBYTES // 2)
+    monkeypatch.setattr(answers, "ROOM_BYTES", NBYTES // 2)
     buffers: dict[int, weakref.ref[Any]] = {}
     counts = [0]
     place = codecs.Decoder._place
@@ -124,8 +124,8 @@ def test_a_source_that_comes_late_is_let_in_before_those_that_wait(
 def test_who_stops_half_way_leaves_nothing_behind(links: list[PeerLink]) -> None:
     publish(links, [1, 2])
     wants = [ModelId(1, node, node) for node in (1, 2, 3)]
-    answers = links[0].fetch_each(wants, PATIENT)
-    assert not isinstance(next(answers), Missing)
-    answers.close()
+    each = links[0].fetch_each(wants, PATIENT)
+    assert not isinstance(next(each), Missing)
+    each.close()
     [again] = links[0].fetch_each([wants[1]], PATIENT)
     assert again["n"] == 2
