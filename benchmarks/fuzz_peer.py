@@ -41,6 +41,7 @@ from flwr_gossip.server_free.peers import frames
 from flwr_gossip.server_free.peers import peer_pb2 as pb
 from flwr_gossip.server_free.peers.links import Membership, Missing, ModelId, Patience, connect
 from flwr_gossip.server_free.peers.peer_pb2_grpc import PeerStub
+from flwr_gossip.server_free.peers.raw import pack, unpack
 
 KEY = b"k" * 32
 GOOD = ModelId(1, 0, 0)
@@ -259,6 +260,10 @@ def requests(peer: Peer, descriptor: Descriptor, rng: random.Random) -> Iterator
         yield "overstated length", overstated(rng)
         message = hostile(descriptor, rng).SerializeToString()
         yield "damaged", damaged(message, rng)
+        if descriptor.name == "PublishHeader":  # it comes packed, with bytes behind it
+            packed = pack(hostile(descriptor, rng), rng.randbytes(rng.choice(SIZES)))
+            yield "hostile fields", packed
+            yield "damaged", damaged(packed, rng)
         if descriptor.name == "FetchRequest":
             request = good_request(peer.address, challenge)
             request.token = rng.randbytes(rng.choice([0, 32, *SIZES]))
@@ -281,9 +286,11 @@ def throw(channel: grpc.Channel, path: str, streams: bool, messages: list[bytes]
         return str(error.code().name)
     finally:
         call.cancel()
-    if path.endswith("/Fetch") and answer is not None:
-        kind = pb.FetchFrame.FromString(answer).WhichOneof("frame")
-        return "SERVED" if kind in ("header", "chunk") else str(kind)
+    if path.endswith(("/Fetch", "/Ask")) and answer is not None:
+        packed = path.endswith("/Ask")
+        frame = unpack(pb.FetchFrame, answer)[0] if packed else pb.FetchFrame.FromString(answer)
+        kind = frame.WhichOneof("frame")
+        return "SERVED" if kind == "header" else str(kind)
     return "answered"
 
 

@@ -188,7 +188,7 @@ class Decoder:
         self._tensors = tuple(tensors)
         self._nbytes = nbytes
         self._received = 0
-        self._buffer: bytes | NDArray[np.uint8] = b""
+        self._buffer: bytes | memoryview | NDArray[np.uint8] = b""
 
     def feed(self, chunk: Chunk) -> None:
         """Check the next chunk and take it."""
@@ -202,9 +202,9 @@ class Decoder:
 
     def _place(self, data: bytes | memoryview, end: int) -> None:
         if self._received == 0 and end == self._nbytes:
-            self._buffer = bytes(data)  # the whole model in one chunk: no copy
+            self._buffer = data if _is_constant(data) else bytes(data)  # in one chunk: no copy
             return
-        if isinstance(self._buffer, bytes):
+        if not isinstance(self._buffer, np.ndarray):
             self._buffer = np.empty(self._nbytes, np.uint8)
         self._buffer[self._received : end] = np.frombuffer(data, np.uint8)
 
@@ -212,7 +212,7 @@ class Decoder:
         """Return the arrays, read-only views of one buffer."""
         if self._received != self._nbytes:
             raise WireError(f"the model ends after {self._received} of {self._nbytes} bytes")
-        if not isinstance(self._buffer, bytes):
+        if isinstance(self._buffer, np.ndarray):
             self._buffer.flags.writeable = False
         starts = _offsets(self._tensors)
         return ReadOnlyModel(
@@ -290,7 +290,13 @@ def _cut(pieces: Iterable[memoryview], chunk_bytes: int) -> Iterator[bytes]:
         yield b"".join(parts)
 
 
-def _view(buffer: bytes | NDArray[np.uint8], spec: TensorSpec, start: int) -> NDArray[np.generic]:
+def _is_constant(data: bytes | memoryview) -> bool:
+    return isinstance(data if isinstance(data, bytes) else data.obj, bytes)
+
+
+def _view(
+    buffer: bytes | memoryview | NDArray[np.uint8], spec: TensorSpec, start: int
+) -> NDArray[np.generic]:
     try:
         count = math.prod(spec.shape)
         if count == 0:

@@ -14,9 +14,10 @@ from .training import Absent, Ready
 
 __all__ = ["OUTCOMES", "FetchEvent", "Log", "Observer", "watched"]
 
-OUTCOMES = ("served", "gone", "dropped", "refused", "challenged", "left", "relayed")
+OUTCOMES = ("served", "gone", "dropped", "refused", "challenged", "later", "left", "relayed")
 """A model was sent; its node is gone; it is no longer held; the request was refused; another token
-was asked for; who asked left before there was an answer, or before it was sent; what another peer
+was asked for; who asked was told to ask again, since the model is not here yet or too large for
+the answer; who asked left before there was an answer, or before it was sent; what another peer
 answered was handed on."""
 
 

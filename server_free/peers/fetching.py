@@ -11,13 +11,13 @@ from typing import Any
 
 import grpc
 
-from ..codecs import CHUNK_BYTES, Chunk, Decoder
+from ..codecs import CHUNK_BYTES, Decoder
 from ..errors import WireError
 from ..models import Model
 from . import frames
 from . import peer_pb2 as pb
 from .links import Membership, Missing
-from .raw import parse
+from .raw import Methods, parse, unpack
 from .room import Room
 from .tokens import NONCE_BYTES
 from .training import Absent, NotReady
@@ -32,6 +32,8 @@ CHALLENGES = 3
 """How often in a row a peer may ask for another token; an honest one asks once when it is new."""
 PROBE_S = 1.0
 """How long a holder that is known to be missing may take to say that it has the model."""
+ASKED_FOR_S = 1.0
+"""Who has less patience than this does not ask for what may come within a moment."""
 REFUSALS = {
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.UNAUTHENTICATED,
@@ -59,8 +61,8 @@ class Fetch:
 
     Parameters
     ----------
-    method : Callable
-        The method Fetch of the holder's peer, as bytes (:func:`.raw.raw_fetch`).
+    methods : Methods
+        Those of the holder's peer, or of the one that relays.
     membership : Membership
         Who asks.
     wait : Wait
@@ -69,17 +71,20 @@ class Fetch:
         The largest model accepted.
     challenges : dict[str, bytes]
         The latest challenge of each peer, by address; shared by the fetches of a link.
+    small : set[str]
+        The addresses where the latest model was small: they are asked first; shared as well.
     hear : Callable[[Wait, NotReady], None]
         Told what the peer says of the holder and of missing nodes.
     room, place : Room | None, int (default: None, 0)
         Where memory for the model is asked for, and its place in the order of the reader.
     """
 
-    method: Callable[..., Any]
+    methods: Methods
     membership: Membership
     wait: Wait
     max_bytes: int
     challenges: dict[str, bytes]
+    small: set[str]
     hear: Callable[[Wait, NotReady], None]
     room: Room | None = None
     place: int = 0
@@ -91,6 +96,37 @@ class Fetch:
 
     async def patiently(self) -> Model | Missing:
         """Return the model, or why it did not come within the patience."""
+        answer = None
+        if self.methods.ask and self.wait.address in self.small:
+            answer = await self._ask(self.methods.ask)
+        return await self._insist() if answer is None else answer
+
+    async def _ask(self, method: Callable[..., Any]) -> Model | Missing | None:
+        """Return what is said within a moment, None to fetch after all, which finds out why."""
+        if self.wait.patience.ceiling_s < ASKED_FOR_S:
+            return None
+        try:
+            async with asyncio.timeout(self._bearable_s()):
+                answer = await self._call(method)
+            frame, data = unpack(pb.FetchFrame, answer)
+            kind = self._note(frame)
+            if kind == "absent":
+                return self.wait.absent(Absent(frame.absent.kind, frame.absent.reason))
+            if kind == "header" and self._is_small(frame.header):
+                return await self._receive(_Sent(data), frame.header)
+        except TimeoutError:
+            return self._silent()
+        except (_Challenged, _NoRoom, WireError, grpc.aio.AioRpcError):
+            pass
+        return None
+
+    def _is_small(self, header: pb.Header) -> bool:
+        """Return whether the model fits in an answer, and note that of its holder."""
+        is_small = len(header.crc32) == 1
+        (self.small.add if is_small else self.small.discard)(self.wait.address)
+        return is_small
+
+    async def _insist(self) -> Model | Missing:
         retry_s = FIRST_RETRY_S
         while True:
             try:
@@ -132,7 +168,7 @@ class Fetch:
         self.wait.heard = time.monotonic()
 
     async def _ask_once(self) -> Model | None:
-        call = self._call()
+        call = self._call(self.methods.fetch)
         try:
             limit = min(PROBE_S, self.wait.patience.silence_s)
             message = await _read(call, limit)
@@ -149,13 +185,13 @@ class Fetch:
         finally:
             call.cancel()
 
-    def _call(self) -> Any:
+    def _call(self, method: Callable[..., Any]) -> Any:
         """Begin an attempt; its deadline is one that slow but steady transfers never reach."""
         patience = self.wait.patience
         longest = patience.ceiling_s + patience.silence_s * (2 + self.max_bytes / CHUNK_BYTES)
         challenge = self.challenges.get(self.wait.address, b"")
         request = frames.fetch_request(self.membership, self.wait.id, patience.silence_s, challenge)
-        return self.method(request, timeout=longest)
+        return method(request, timeout=longest)
 
     async def _attempt(self, challenges: int) -> Model | Missing:
         """Ask, and ask again at once up to ``challenges`` times when another token is wanted."""
@@ -165,7 +201,7 @@ class Fetch:
         raise WireError(f"the peer asked for another token {challenges} times in a row")
 
     async def _listen(self) -> Model | Missing:
-        call = self._call()
+        call = self._call(self.methods.fetch)
         try:
             while True:
                 message = await self._next(call)
@@ -174,6 +210,7 @@ class Fetch:
                 frame = parse(pb.FetchFrame, message)
                 kind = self._note(frame)
                 if kind == "header":
+                    self._is_small(frame.header)
                     return await self._receive(call, frame.header)
                 if kind == "absent":
                     return self.wait.absent(Absent(frame.absent.kind, frame.absent.reason))
@@ -203,8 +240,12 @@ class Fetch:
 
     async def _next(self, call: Any) -> Any:
         """Return the next message; raises ``TimeoutError`` when the silence has lasted too long."""
+        return await _read(call, self._bearable_s())
+
+    def _bearable_s(self) -> float:
+        """Return for how long nothing need be heard yet."""
         silent_at = self.wait.heard + self.wait.patience.silence_s
-        return await _read(call, max(0.01, silent_at - time.monotonic()))
+        return max(0.01, silent_at - time.monotonic())
 
     async def _receive(self, call: Any, header: pb.Header) -> Model:
         if self.room is not None and not self.room.enter(self.place, header.nbytes):
@@ -224,8 +265,6 @@ class Fetch:
     async def _feed(self, decoder: Decoder, call: Any, header: pb.Header) -> None:
         """Take the bytes; one alarm for all messages, put off by each, costs next to nothing."""
         checksums, silence_s = iter(header.crc32), self.wait.patience.silence_s
-        if whole := header.whole:  # each look at it makes a copy
-            decoder.feed(Chunk(whole, next(checksums, 0)))
         clock = asyncio.get_running_loop().time
         async with asyncio.timeout(silence_s) as alarm:
             while (message := await call.read()) is not grpc.aio.EOF:
@@ -254,6 +293,17 @@ class Fetch:
         if 0 < self.transfers < TRANSFERS:
             return None
         return self.wait.missing("damaged", f"sent a damaged model: {what}")
+
+
+class _Sent:
+    """Bytes that have come already, as a stream that ends after them."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._messages = [data]
+
+    async def read(self) -> Any:
+        """Return them, then the end."""
+        return self._messages.pop() if self._messages else grpc.aio.EOF
 
 
 async def _read(call: Any, timeout_s: float) -> Any:

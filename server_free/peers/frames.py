@@ -27,7 +27,6 @@ __all__ = [
     "not_ready_frame",
     "publish_checksums",
     "publish_header",
-    "publish_whole",
     "to_description",
 ]
 
@@ -126,12 +125,12 @@ def header_frame(model: EncodedModel, state: NotReady) -> pb.FetchFrame:
     """Return the frame that opens a model."""
     header = _header(model.tensors, model.nbytes, model.chunk_bytes)
     header.crc32.extend(model.checksums)
-    if len(model.chunks) == 1:
-        header.whole = bytes(model.chunks[0].data)
     return pb.FetchFrame(header=header, known_missing=state.known_missing, state=_state(state))
 
 
-def chunks_of(message: bytes, header: pb.Header, checksums: Iterator[int]) -> Iterator[Chunk]:
+def chunks_of(
+    message: bytes | memoryview, header: pb.Header, checksums: Iterator[int]
+) -> Iterator[Chunk]:
     """Yield the chunks in a message of bytes; raises ``WireError`` if there are no more of them."""
     whole, step = memoryview(message), max(header.chunk_bytes, MIN_CHUNK_BYTES)
     for start in range(0, len(whole), step):
@@ -161,14 +160,6 @@ def publish_header(
         keep=keep,
     )
     return pb.PublishFrame(header=header)
-
-
-def publish_whole(opening: pb.PublishFrame, chunk: Chunk) -> pb.PublishHeader:
-    """Return all of a publication that has one chunk."""
-    header = opening.header
-    header.header.whole = bytes(chunk.data)
-    header.header.crc32.append(chunk.crc32)
-    return header
 
 
 def publish_checksums(crc32: Iterable[int]) -> pb.PublishFrame:

@@ -24,7 +24,7 @@ from .loops import LoopThread
 from .mailbox import Unregistered
 from .own_peer import CLOSE_S, OwnPeer
 from .probing import PROBE_S, Prober
-from .raw import raw_fetch, raw_relay
+from .raw import Methods, fetch_methods, relay_methods
 from .room import Room
 from .tls import channel_credentials
 from .training import NotReady
@@ -77,6 +77,8 @@ class GrpcLink(BaseLink):
         self._tls_files: TlsFiles | None = None
         self._max_bytes = 0
         self._challenges: dict[str, bytes] = {}
+        self._small: set[str] = set()
+        self._methods_at: dict[tuple[str, bool], Methods] = {}
         self._racing: dict[int, set[asyncio.Timeout]] = {}
         self._not_before: dict[int, float] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -293,6 +295,7 @@ class GrpcLink(BaseLink):
         for channel in self._channels.values():
             await channel.close()
         self._channels.clear()
+        self._methods_at.clear()
         self._connecting, self._own = asyncio.Lock(), None
 
     # ----- the peers of others
@@ -349,11 +352,12 @@ class GrpcLink(BaseLink):
         self, wait: Wait, room: Room | None = None, place: int = 0
     ) -> Model | Missing:
         fetch = Fetch(
-            self._method(wait),
+            self._methods(wait),
             self.membership,
             wait,
             self._max_bytes,
             self._challenges,
+            self._small,
             self._hear,
             room,
             place,
@@ -370,12 +374,14 @@ class GrpcLink(BaseLink):
         calls = (prober.probe(self._channel(address_of(node)), node) for node in nodes)
         return [found for found in await asyncio.gather(*calls) if found is not None]
 
-    def _method(self, wait: Wait) -> Callable[..., Any]:
+    def _methods(self, wait: Wait) -> Methods:
         """Return how to fetch: from the holder's peer, or from the one that relays."""
         relay = None if self._is_own(wait.id) else self.membership.relay_to(wait.id.node)
-        if relay is None:
-            return raw_fetch(self._channel(wait.address))
-        return raw_relay(self._channel(self.membership.address_of(relay)))
+        address = wait.address if relay is None else self.membership.address_of(relay)
+        if (at := (address, relay is None)) not in self._methods_at:
+            make = fetch_methods if relay is None else relay_methods
+            self._methods_at[at] = make(self._channel(address))
+        return self._methods_at[at]
 
     async def _fetch_unless_known(self, fetch: Fetch) -> Model | Missing:
         """Fetch patiently; once the holder is known to be missing, only ask for what it has."""

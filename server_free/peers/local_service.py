@@ -20,7 +20,7 @@ from .events import Observer
 from .links import KEY_BYTES, PeerInfo
 from .mailbox import Attachment, Mailbox, Unregistered
 from .peer_pb2_grpc import LocalPeerServicer
-from .raw import parse
+from .raw import parse, unpack
 from .shelf import Shelf
 
 __all__ = ["LocalService"]
@@ -153,7 +153,8 @@ class LocalService(LocalPeerServicer):
     ) -> pb.PublishReply:
         """Take a model whole, then put it into the mailbox."""
         messages = aiter(requests)
-        header, tensors = self._checked(await _frame(messages))
+        header = (await _frame(messages)).header
+        tensors = self._checked(header)
         nbytes = header.header.nbytes
         with self._mailbox.room(header.training, nbytes):
             chunks = await _receive(messages, nbytes, header.header.chunk_bytes)
@@ -162,14 +163,14 @@ class LocalService(LocalPeerServicer):
 
     @_answering
     async def PublishWhole(
-        self, request: pb.PublishHeader, context: grpc.aio.ServicerContext
+        self, request: bytes, context: grpc.aio.ServicerContext
     ) -> pb.PublishReply:
         """Take a model of one chunk."""
-        header, tensors = self._checked(pb.PublishFrame(header=request))
-        content = header.header
-        if len(content.whole) != content.nbytes or len(content.crc32) != 1:
-            raise WireError(f"{len(content.whole)} bytes came where {content.nbytes} are stated")
-        chunk = Chunk(content.whole, content.crc32[0])
+        header, data = unpack(pb.PublishHeader, request)
+        tensors, content = self._checked(header), header.header
+        if len(data) != content.nbytes or len(content.crc32) != 1:
+            raise WireError(f"{len(data)} bytes came where {content.nbytes} are stated")
+        chunk = Chunk(data, content.crc32[0])
         await self._put(header, EncodedModel(tensors, content.nbytes, (chunk,)))
         return pb.PublishReply()
 
@@ -179,7 +180,8 @@ class LocalService(LocalPeerServicer):
     ) -> None:
         """Take a model in a file that the client writes, then put it into the mailbox."""
         messages = aiter(requests)
-        header, tensors = self._checked(await anext(messages, pb.PublishFrame()))
+        header = (await anext(messages, pb.PublishFrame())).header
+        tensors = self._checked(header)
         if self._shelf is not None and (offer := self._shelf.offer()) is not None:
             nbytes = header.header.nbytes
             with offer, self._mailbox.room(header.training, nbytes):
@@ -190,13 +192,12 @@ class LocalService(LocalPeerServicer):
             del offer, chunks  # so that the file is closed when the model is dropped
             await context.write(pb.PublishReply())
 
-    def _checked(self, frame: pb.PublishFrame) -> tuple[pb.PublishHeader, tuple[TensorSpec, ...]]:
-        """Return the header and the tensors that it states."""
-        header = frame.header
+    def _checked(self, header: pb.PublishHeader) -> tuple[TensorSpec, ...]:
+        """Return the tensors that it states."""
         frames.from_id(header.id)
         tensors = frames.from_tensors(header.header)
         check_specs(tensors, header.header.nbytes, self._mailbox.max_bytes)
-        return header, tensors
+        return tensors
 
     async def _put(self, header: pb.PublishHeader, model: EncodedModel) -> None:
         """Put it into the mailbox; a disk would keep everybody else waiting meanwhile."""

@@ -16,14 +16,15 @@ from . import frames
 from . import peer_pb2 as pb
 from .assignments import Assignments
 from .certificates import covers
-from .events import Observer, watched
+from .events import FetchEvent, Observer, watched
 from .links import WIRE_VERSION, ModelId
 from .mailbox import Mailbox
 from .pace import Pace
 from .peer_pb2_grpc import PeerServicer
 from .probing import answer_probe
+from .raw import pack
 from .tokens import Challenge, fingerprint, token_is_good
-from .training import Absent, NotReady, Ready
+from .training import Absent, Answer, NotReady, Ready
 
 __all__ = ["Admission", "NetworkService", "Refused"]
 
@@ -33,6 +34,8 @@ STRANGER_WAIT_S, STRANGER_BEAT_S = 300.0, 0.25
 TAKE_S = 60.0
 """Who takes no chunk for so long holds the model here for nothing."""
 MIN_BEAT_S, USUAL_BEAT_S = 0.05, 1.0
+SOON_S = 0.1
+"""How long an Ask waits for a model."""
 UNKNOWN_RUN = NotReady(started=False, round=0, known_missing={})
 
 
@@ -93,6 +96,19 @@ class NetworkService(PeerServicer):
             except Refused as refusal:
                 event.refuse(str(refusal))
                 await context.abort(refusal.code, str(refusal))
+
+    async def Ask(self, request: pb.FetchRequest, context: grpc.aio.ServicerContext) -> bytes:
+        """Answer within a moment, with the model if it is there by then and small."""
+        with watched(self.observers, request) as event:
+            try:
+                return await _Fetch(self, request, context).at_once(event)
+            except _Challenged:
+                event.outcome = "challenged"
+                return pack(frames.challenge_frame(self.challenge.value))
+            except Refused as refusal:
+                event.refuse(str(refusal))
+                await context.abort(refusal.code, str(refusal))
+                raise
 
     async def Probe(
         self, request: pb.ProbeRequest, context: grpc.aio.ServicerContext
@@ -236,10 +252,38 @@ class _Fetch(Admission):
             return
         encoded = answer.model.encoded()
         await self._write(frames.header_frame(encoded, answer.state))
-        if len(encoded.chunks) > 1:
-            await self._send(encoded.chunks)
+        await self._send(encoded.chunks)
         request = self._request
         self._mailbox.delivered(request.training, self._id, request.requester)
+
+    async def at_once(self, event: FetchEvent) -> bytes:
+        """Return what there is to say after a moment, packed."""
+        answer = await self._soon()
+        event.outcome = "later"
+        if isinstance(answer, NotReady):
+            return pack(frames.not_ready_frame(answer))
+        if isinstance(answer, Absent):
+            event.settle(answer)
+            return pack(frames.absent_frame(answer))
+        encoded = answer.model.encoded()
+        frame = frames.header_frame(encoded, answer.state)
+        if len(encoded.chunks) != 1:
+            return pack(frame)
+        request = self._request
+        event.settle(answer)
+        event.sent(answer)
+        self._mailbox.delivered(request.training, self._id, request.requester)
+        return pack(frame, encoded.chunks[0].data)
+
+    async def _soon(self) -> Answer:
+        """Return the answer of now, or that after the next change within a moment."""
+        with self._changes() as changed:
+            if isinstance(answer := self._look(), NotReady) and answer is not UNKNOWN_RUN:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(SOON_S, self._beat_s)):
+                        await changed.wait()
+                answer = self._look()
+        return answer
 
     async def _send(self, chunks: Sequence[Chunk]) -> None:
         """Write the chunks, as many in a message as the line takes well."""
@@ -259,7 +303,7 @@ class _Fetch(Admission):
                 await self._beat(answer, changed, self._beat_s)
         return answer
 
-    def _look(self) -> Ready | NotReady | Absent:
+    def _look(self) -> Answer:
         if not self._is_admitted():  # the training was closed or resumed with another key meanwhile
             return UNKNOWN_RUN
         request = self._request

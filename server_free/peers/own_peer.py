@@ -20,7 +20,7 @@ from .links import Membership, ModelId, PeerInfo
 from .loops import in_thread
 from .mailbox import Unregistered
 from .peer_pb2_grpc import LocalPeerStub
-from .raw import raw_publish
+from .raw import pack, raw_publish, raw_publish_whole
 from .shelf import write_chunks
 
 __all__ = ["OwnPeer"]
@@ -48,7 +48,7 @@ class OwnPeer:
 
     def __init__(self, channel: Any, local: str, timeout_s: float) -> None:
         self._stub = LocalPeerStub(channel)
-        self._publish = raw_publish(channel)
+        self._publish, self._publish_whole = raw_publish(channel), raw_publish_whole(channel)
         self._local, self._timeout_s = local, timeout_s
         self._stream: Any = None
         self._attachment: int | None = None
@@ -113,8 +113,10 @@ class OwnPeer:
                 return nbytes
             self._takes_files = False
         if 0 < nbytes <= CHUNK_BYTES:
-            whole = frames.publish_whole(opening, next(chunks))
-            await self._answer(self._stub.PublishWhole(whole, timeout=timeout_s))
+            chunk = next(chunks)
+            opening.header.header.crc32.append(chunk.crc32)
+            whole = pack(opening.header, chunk.data)
+            await self._answer(self._publish_whole(whole, timeout=timeout_s))
         else:
             await self._answer(self._publish(_messages(opening, chunks), timeout=timeout_s))
         return nbytes

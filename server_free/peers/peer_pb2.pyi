@@ -26,18 +26,16 @@ class Tensor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Header(_message.Message):
-    __slots__ = ("nbytes", "tensors", "chunk_bytes", "crc32", "whole")
+    __slots__ = ("nbytes", "tensors", "chunk_bytes", "crc32")
     NBYTES_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
     CRC32_FIELD_NUMBER: _ClassVar[int]
-    WHOLE_FIELD_NUMBER: _ClassVar[int]
     nbytes: int
     tensors: _containers.RepeatedCompositeFieldContainer[Tensor]
     chunk_bytes: int
     crc32: _containers.RepeatedScalarFieldContainer[int]
-    whole: bytes
-    def __init__(self, nbytes: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., chunk_bytes: _Optional[int] = ..., crc32: _Optional[_Iterable[int]] = ..., whole: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, nbytes: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., chunk_bytes: _Optional[int] = ..., crc32: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
     __slots__ = ("protocol", "training", "id", "requester", "segment", "silence_s", "run", "nonce", "token", "challenge", "via")

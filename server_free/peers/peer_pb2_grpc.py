@@ -39,6 +39,11 @@ class PeerStub(object):
                 request_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchRequest.SerializeToString,
                 response_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchFrame.FromString,
                 _registered_method=True)
+        self.Ask = channel.unary_unary(
+                '/flwr_gossip.peers.Peer/Ask',
+                request_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchRequest.SerializeToString,
+                response_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchFrame.FromString,
+                _registered_method=True)
         self.Probe = channel.unary_unary(
                 '/flwr_gossip.peers.Peer/Probe',
                 request_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.ProbeRequest.SerializeToString,
@@ -57,6 +62,14 @@ class PeerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Ask(self, request, context):
+        """The same in one packed answer, which comes within a moment: a model of one chunk, or the frame
+        that a Fetch would begin with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Probe(self, request, context):
         """Says whether a Fetch of this requester would be served, at once and without a model.
         """
@@ -69,6 +82,11 @@ def add_PeerServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Fetch': grpc.unary_stream_rpc_method_handler(
                     servicer.Fetch,
+                    request_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchRequest.FromString,
+                    response_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchFrame.SerializeToString,
+            ),
+            'Ask': grpc.unary_unary_rpc_method_handler(
+                    servicer.Ask,
                     request_deserializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchRequest.FromString,
                     response_serializer=flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchFrame.SerializeToString,
             ),
@@ -103,6 +121,33 @@ class Peer(object):
             request,
             target,
             '/flwr_gossip.peers.Peer/Fetch',
+            flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchRequest.SerializeToString,
+            flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchFrame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Ask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flwr_gossip.peers.Peer/Ask',
             flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchRequest.SerializeToString,
             flwr__gossip_dot_server__free_dot_peers_dot_peer__pb2.FetchFrame.FromString,
             options,
@@ -314,7 +359,7 @@ class LocalPeerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PublishWhole(self, request, context):
-        """The same for a model of one chunk, which comes with the header.
+        """The same for a model of one chunk, packed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

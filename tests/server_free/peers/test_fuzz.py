@@ -27,9 +27,8 @@ def test_nonsense_is_refused_and_costs_nothing(fuzz_peer: Any) -> None:
     report = fuzz_peer.fuzz(1_000, seed=1)
     assert report.wrong == []
     assert report.inputs == 1_000
-    outcomes = {(side, kind): outcome for side, kind, outcome in report.outcomes}
-    assert outcomes["network", "bad token"] == "PERMISSION_DENIED"
-    assert outcomes["network", "overstated length"] == "INVALID_ARGUMENT"
+    assert report.outcomes["network", "bad token", "PERMISSION_DENIED"] > 0
+    assert report.outcomes["network", "overstated length", "INVALID_ARGUMENT"] > 0
     assert {side for side, _, _ in report.outcomes} == {"network", "local", "decoder"}
 
 

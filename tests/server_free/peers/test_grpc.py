@@ -37,7 +37,15 @@ from flwr_gossip.server_free.peers.links import (
     describe,
 )
 from flwr_gossip.server_free.peers.peer_pb2_grpc import LocalPeerStub
-from flwr_gossip.server_free.peers.raw import parse, raw_fetch, raw_publish
+from flwr_gossip.server_free.peers.raw import (
+    fetch_methods,
+    pack,
+    parse,
+    raw_fetch,
+    raw_publish,
+    raw_publish_whole,
+    unpack,
+)
 from proxies import Proxy, free_port, mute_socket
 
 KEY = b"k" * 32
@@ -354,11 +362,58 @@ def ask(stub: Asking, request: pb.FetchRequest, timeout_s: float = 5) -> list[An
 def test_a_model_is_a_header_and_its_bytes(host: PeerHost, publish: Callable[..., None]) -> None:
     publish(FIRST, MODEL)
     with grpc.insecure_channel(host.address) as channel:
-        [frame] = raw_fetch(channel)(request_of(host), timeout=5)
+        frame, *messages = raw_fetch(channel)(request_of(host), timeout=5)
     header = parse(pb.FetchFrame, frame).header
-    assert header.whole == MODEL["w"].tobytes()
+    assert messages == [MODEL["w"].tobytes()]
     assert (header.nbytes, header.chunk_bytes) == (4000, 4000)
-    assert list(header.crc32) == [zlib.crc32(header.whole)]
+    assert list(header.crc32) == [zlib.crc32(messages[0])]
+
+
+def answer_of(host: PeerHost, id: ModelId = FIRST, **changes: Any) -> tuple[pb.FetchFrame, bytes]:
+    with grpc.insecure_channel(host.address, options=frames.CHANNEL_OPTIONS) as channel:
+        answer = fetch_methods(channel).ask(request_of(host, id, **changes), timeout=5)
+    frame, data = unpack(pb.FetchFrame, answer)
+    return frame, bytes(data)
+
+
+def test_who_asks_is_answered_at_once(host: PeerHost, publish: Callable[..., None]) -> None:
+    publish(FIRST, MODEL)
+    publish(SECOND, BIG)
+    frame, data = answer_of(host)
+    assert (frame.header.nbytes, data) == (4000, MODEL["w"].tobytes())
+    assert list(frame.header.crc32) == [zlib.crc32(data)]
+    frame, data = answer_of(host, SECOND)
+    assert (frame.header.nbytes, data) == (4_000_000, b"")
+    frame, data = answer_of(host, ModelId(3, 0, 0))
+    assert (frame.not_ready.started, frame.not_ready.round, data) == (True, 2, b"")
+    assert answer_of(host, challenge=b"")[0].WhichOneof("frame") == "challenge"
+    with pytest.raises(grpc.RpcError, match="the token is not good for this"):
+        answer_of(host, token=b"x" * 32)
+
+
+def test_models_may_grow_and_shrink_from_round_to_round(
+    host: PeerHost, publish: Callable[..., None], open_link: Callable[..., PeerLink]
+) -> None:
+    link, empty = open_link(host, member(1, host.address)), {"w": np.zeros((0, 3))}
+    for round, model in enumerate([MODEL, MODEL, BIG, BIG, MODEL, empty, MODEL, BIG, empty], 1):
+        id = ModelId(round, 0, 0)
+        publish(id, model)
+        [fetched] = link.fetch([id], PATIENT)
+        np.testing.assert_array_equal(fetched["w"], model["w"])
+        assert fetched["w"].flags.aligned
+
+
+def test_who_asks_gets_what_comes_within_a_moment(
+    host: PeerHost, publish: Callable[..., None], in_background: Callable[..., Any]
+) -> None:
+    publish(FIRST, MODEL)
+    rounds = [ModelId(round, 0, 0) for round in range(2, 6)]
+    for id in rounds:
+        result = in_background(lambda id=id: answer_of(host, id))
+        publish(id, MODEL)
+        frame, data = result(timeout_s=5)
+        late = frame.WhichOneof("frame") == "not_ready"
+        assert late or data == MODEL["w"].tobytes()
 
 
 def test_a_large_model_is_a_header_and_then_its_bytes(
@@ -369,7 +424,7 @@ def test_a_large_model_is_a_header_and_then_its_bytes(
         frame, *messages = raw_fetch(channel)(request_of(host), timeout=5)
     header = parse(pb.FetchFrame, frame).header
     assert b"".join(messages) == BIG["w"].tobytes()
-    assert (header.nbytes, len(header.crc32), header.whole) == (4_000_000, 16, b"")
+    assert (header.nbytes, len(header.crc32)) == (4_000_000, 16)
 
 
 def refusal(stub: Asking, request: pb.FetchRequest) -> tuple[grpc.StatusCode, str]:
@@ -378,7 +433,7 @@ def refusal(stub: Asking, request: pb.FetchRequest) -> tuple[grpc.StatusCode, st
     return caught.value.code(), caught.value.details()
 
 
-def request_of(host: PeerHost, **changes: Any) -> pb.FetchRequest:
+def request_of(host: PeerHost, id: ModelId = FIRST, **changes: Any) -> pb.FetchRequest:
     """Return a request of node 1; it has the host's challenge if the host knows its training."""
     membership, challenge = member(1, host.address), b""
     if host.mailbox.key("t") is not None:
@@ -386,7 +441,7 @@ def request_of(host: PeerHost, **changes: Any) -> pb.FetchRequest:
             first = frames.fetch_request(membership, FIRST, silence_s=1)
             [answer] = ask(Asking(channel), first)
             challenge = parse(pb.FetchFrame, answer).challenge
-    request = frames.fetch_request(membership, FIRST, 1, challenge)
+    request = frames.fetch_request(membership, id, 1, challenge)
     for name, value in changes.items():
         setattr(request, name, value)
     return request
@@ -398,7 +453,7 @@ def test_a_good_token_works_once(
     publish(FIRST, MODEL)
     request = request_of(host)
     with grpc.insecure_channel(host.address) as channel:
-        [frame] = raw_fetch(channel)(request, timeout=5)
+        frame, _ = raw_fetch(channel)(request, timeout=5)
     assert frame_of(frame) == "header"
     code, details = refusal(stub, request)
     assert code == grpc.StatusCode.PERMISSION_DENIED
@@ -589,14 +644,15 @@ def test_nonsense_on_the_local_side_is_refused(host: PeerHost) -> None:
                 grpc.StatusCode.INVALID_ARGUMENT,
                 grpc.StatusCode.NOT_FOUND,
             )
-        short, no_sum = (
-            frames.publish_whole(good_header(), Chunk(whole[:-1], 0)) for _ in range(2)
-        )
-        no_sum.header.whole = whole
-        del no_sum.header.crc32[:]
-        for refused in (pb.PublishHeader(), short, no_sum):
+        no_sum, one_sum = good_header().header, good_header().header
+        one_sum.header.crc32.append(zlib.crc32(whole))
+        packed = pack(one_sum, whole)
+        for refused in (
+            *(b"", b"\xff", packed[:3], packed[:20], packed[:-1], packed + b"\0", b"\xff" * 99),
+            *(pack(pb.PublishHeader()), pack(one_sum), pack(no_sum, whole)),
+        ):
             with pytest.raises(grpc.RpcError) as caught:
-                local.PublishWhole(refused, timeout=5)
+                raw_publish_whole(channel)(refused, timeout=5)
             assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
         with pytest.raises(grpc.RpcError):
             local.Open(pb.OpenRequest(training="t", key=b"short"), timeout=5)
