@@ -1,5 +1,6 @@
 # make demo     the main job: a Flower project that trains without a server
-# make test     the tests           (make test ARGS="-k ring" passes arguments on to pytest)
+# make test     the tests           (make test ARGS="-k ring" passes arguments on to pytest; they
+#               run in three processes, ARGS="-n 0" runs them in one)
 #
 # Both make .venv when it is missing. Another Python: make PYTHON=/path/to/python3.12 test
 
@@ -37,7 +38,7 @@ deploy-demo: $(STAMP)
 	@$(BIN)/python examples/deploy_demo.py $(ARGS)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q --durations=10 $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=10 -n 3 --dist loadfile $(ARGS)
 
 bench: $(STAMP)
 	@set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py $(ARGS); done

@@ -83,6 +83,7 @@ SEGMENT = 6
 KILL_AFTER = 12
 FAILING = replace(
     gossip("failing", 36, rounds_per_message=SEGMENT, peer_timeout=5.0),
+    timeout=240.0,
     config={"faults": "raise:1:4 kill:3:10"},
 )
 
