@@ -106,7 +106,7 @@ def test_who_else_is_asked_does_not_matter(seed: int, nodes: list[int], round: i
         (Exponential(4.0), stats.expon(scale=4)),
         (LogNormal(3.0, 0.5), stats.lognorm(0.5, scale=3)),
     ],
-    ids=repr,
+    ids=["uniform", "exponential", "lognormal"],
 )
 def test_draws_follow_the_stated_law(distribution: Distribution, law: stats.rv_continuous) -> None:
     assert stats.kstest(drawn(distribution), law.cdf).pvalue > RARE

@@ -92,7 +92,9 @@ def test_the_owner_of_the_momentum_matters(make_problem: MakeProblem) -> None:
 
 
 @pytest.mark.parametrize(
-    "strategy", [Gossip("ring"), Teleportation(4, "one-peer-exponential", seed=5)], ids=str
+    "strategy",
+    [Gossip("ring"), Teleportation(4, "one-peer-exponential", seed=5)],
+    ids=lambda one: one.describe(),
 )
 def test_strategies_stand_for_their_plans(strategy: Any, make_problem: MakeProblem) -> None:
     problem = make_problem(SIZES)
