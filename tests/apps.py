@@ -20,6 +20,7 @@ from flwr.clientapp.typing import Mod
 from numpy.typing import NDArray
 
 from flwr_gossip.clients import gossip_mod
+from flwr_gossip.clients.records import from_record
 from flwr_gossip.server_free.simulation import InProcessGrid
 from flwr_gossip.strategies import GossipResult
 from flwr_gossip.strategies.decentralized import Decentralized
@@ -50,8 +51,13 @@ def to_record(vector: Vector, dtype: str) -> ArrayRecord:
 
 
 def to_vector(record: ArrayRecord) -> Vector:
-    """Return all tensors of a record as one float64 vector."""
-    return np.concatenate([array.numpy().astype(np.float64).ravel() for array in record.values()])
+    """Return all tensors of a record as one float64 vector.
+
+    Not through ``Array.numpy``: it parses a header with ``ast``, which in CPython 3.11 may fail in
+    threads that do so at the same time (python/cpython#106905).
+    """
+    arrays = from_record(record).values()
+    return np.concatenate([array.astype(np.float64).ravel() for array in arrays])
 
 
 def local_update(z: Vector, node: int, round: int) -> Vector:
