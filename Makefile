@@ -38,7 +38,8 @@ deploy-demo: $(STAMP)
 	@$(BIN)/python examples/deploy_demo.py $(ARGS)
 
 test: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=10 -n 3 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=10 -n 3 --dist loadfile \
+	    --no-loadscope-reorder $(ARGS)
 
 bench: $(STAMP)
 	@set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py $(ARGS); done
