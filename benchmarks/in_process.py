@@ -11,11 +11,11 @@ what Flower's own messages and records and the train function cost. The model ha
 2 tensors, or 50,826 in 6. A round of FedAvg goes to some of the nodes only; how many hardly changes
 what an update costs.
 
-On two cores that other programs used too, with 650 parameters, two runs gave: Gossip 23 and 37
-times as many updates a second as in Flower's simulation (57 and 69 times less CPU time), but
-Teleportation 13 and 9 times (19 and 28 times less CPU time), and against FedAvg no strategy reaches
-20: Flower's messages and records and the train function alone cost 0.4 ms CPU time, which is what
-FedAvg in this process shows (16 and 7 times), and our mixing and keeping of models 0.5 ms more.
+On two idle cores, with 650 parameters, a run gave: 49 times as many updates a second with Gossip as
+in Flower's simulation (66 times less CPU time), 21 times with Teleportation (24), 20 times with
+FedAvg (24). Against Flower's FedAvg, Gossip and Teleportation make 8 times as many: Flower's messages
+and records and the train function alone cost 0.4 ms CPU time, as FedAvg in this process shows, and
+mixing and keeping models 0.5 to 0.8 ms more.
 
     python benchmarks/in_process.py [--quick] [--nodes N] [--sampled S] [--rounds R]
         [--cases linear,mlp,mlp-torch]
