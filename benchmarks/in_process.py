@@ -13,9 +13,9 @@ what an update costs.
 
 On two idle cores, with 650 parameters, a run gave: 49 times as many updates a second with Gossip as
 in Flower's simulation (66 times less CPU time), 21 times with Teleportation (24), 20 times with
-FedAvg (24). Against Flower's FedAvg, Gossip and Teleportation make 8 times as many: Flower's messages
-and records and the train function alone cost 0.4 ms CPU time, as FedAvg in this process shows, and
-mixing and keeping models 0.5 to 0.8 ms more.
+FedAvg (24). Against Flower's FedAvg, Gossip and Teleportation make 8 times as many: Flower's
+messages and records and the train function alone cost 0.4 ms CPU time, as FedAvg in this process
+shows, and mixing and keeping models 0.5 to 0.8 ms more.
 
     python benchmarks/in_process.py [--quick] [--nodes N] [--sampled S] [--rounds R]
         [--cases linear,mlp,mlp-torch]
