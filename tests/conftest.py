@@ -13,11 +13,6 @@ settings.register_profile("patient", deadline=None)  # a busy machine is no faul
 settings.load_profile("patient")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what waits longest, so that everything else is done meanwhile."""
-    items.sort(key=lambda item: "integration" not in item.path.parts)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _runs_thrown_away(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep the folders of runs out of the working tree, those of processes of tests too."""
