@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 __all__ = [
+    "FOR_ALL",
     "TEMPORARY",
     "FolderInUse",
     "FolderLock",
@@ -18,6 +19,9 @@ __all__ = [
     "private_folder",
     "write_whole",
 ]
+
+FOR_ALL = 0o666
+"""The mode of a file for everyone whom the umask lets read it."""
 
 TEMPORARY = ".part"
 """Ends the name of a file that is being written; one that is left over may be deleted."""
@@ -35,18 +39,22 @@ def disk_is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def write_whole(path: Path, parts: Iterable[bytes], *, durable: bool = False) -> None:
-    """Write a file that only this user reads: it appears under its name when it is complete.
+def write_whole(
+    path: Path, parts: Iterable[bytes | memoryview], *, durable: bool = False, mode: int = 0o600
+) -> None:
+    """Write a file that appears under its name when it is complete.
 
     Parameters
     ----------
     path : Path
         What is replaced, if it is there.
-    parts : Iterable[bytes]
+    parts : Iterable[bytes | memoryview]
         The content.
     durable : bool (default: False)
         Whether it must outlive a power cut from the moment this returns. Without it, it outlives
         the end of this process.
+    mode : int (default: 0o600)
+        Who may read it, less the process's umask: this user alone, unless told otherwise.
 
     Raises
     ------
@@ -56,7 +64,7 @@ def write_whole(path: Path, parts: Iterable[bytes], *, durable: bool = False) ->
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        with open(os.open(beside, flags, 0o600), "wb") as file:
+        with open(os.open(beside, flags, mode), "wb") as file:
             file.writelines(parts)
             if durable:
                 file.flush()

@@ -7,9 +7,11 @@ caller's own figures.
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .disk import FOR_ALL, write_whole
 from .errors import GossipError, PlanError
 
 if TYPE_CHECKING:
@@ -39,15 +41,12 @@ def check_picture(path: Path) -> None:
 def save_picture(figure: Figure, path: Path) -> None:
     """Write the figure to ``path``, whole or not at all; the suffix says the format."""
     check_picture(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    drawn = BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:].lower())
     try:
-        with part.open("wb") as file:
-            figure.savefig(file, format=path.suffix[1:].lower())
-        part.replace(path)
+        write_whole(path, [drawn.getbuffer()], mode=FOR_ALL)
     except OSError as error:
         raise PlanError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..disk import FOR_ALL, write_whole
 from ..errors import PlanError
 
 __all__ = ["Record", "read_jsonl", "write_jsonl"]
@@ -23,15 +24,11 @@ def write_jsonl(history: Sequence[Record], path: str | os.PathLike[str]) -> None
     that was there before stays.
     """
     target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    lines = (f"{json.dumps(_plain(record))}\n".encode() for record in history)
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.writelines(f"{json.dumps(_plain(record))}\n" for record in history)
-        partial.replace(target)
+        write_whole(target, lines, mode=FOR_ALL)
     except OSError as error:
         raise PlanError(f"{target} cannot be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> list[Record]:
