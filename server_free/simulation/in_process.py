@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import count
+from threading import RLock
 from types import TracebackType
 from typing import Any
 
@@ -52,8 +53,8 @@ class InProcessGrid(Grid):
 
     Notes
     -----
-    Flower's ``Message`` needs a task identity that only Flower's own runtimes set; the grid
-    sets one while it is open and puts the old one back when closed (``close`` or ``with``).
+    Flower's ``Message`` needs a task identity that only Flower's own runtimes set; one is set
+    while a grid is open, and the old one put back when the last is closed (``close`` or ``with``).
     """
 
     def __init__(
@@ -77,22 +78,13 @@ class InProcessGrid(Grid):
         self._pending: dict[str, Future[Message]] = {}
         self._pool = ThreadPoolExecutor(self.max_workers, thread_name_prefix="client")
         self._run = Run.create_empty(1)
-        self._outer_identity = (
-            TaskIdentity._task_id,
-            TaskIdentity._run_id,
-            TaskIdentity._node_id,
-        )
-        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, _SERVER_NODE_ID
-        # Taken back when the grid is closed, or forgotten without that.
-        self._unfreeze = weakref.finalize(self, gc.unfreeze) if _freeze_heap() else None
+        _process.borrow()
+        self._give_back = weakref.finalize(self, _process.give_back)  # if forgotten unclosed, too
 
     def close(self) -> None:
         """Wait for running clients and restore the task identity."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        identity = self._outer_identity
-        TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id = identity
-        if self._unfreeze is not None:
-            self._unfreeze()  # once, however often it is called
+        self._give_back()  # once, however often it is called
 
     def __enter__(self) -> InProcessGrid:
         """Return the grid."""
@@ -210,13 +202,43 @@ def _copied(content: RecordDict) -> RecordDict:
     return copied
 
 
-def _freeze_heap() -> bool:
-    """Spare the garbage collector what is there now; return whether that is to be taken back.
+class _Process:
+    """What open grids change in this process; as before when the last of them is closed.
 
-    Thousands of messages a round make it run often, and most of what it would look at are modules.
+    The heap of the first is frozen: thousands of messages a round make the garbage collector run
+    often, and most of what it would look at are modules.
     """
-    if gc.get_freeze_count():  # somebody else did, and takes it back
-        return False
-    gc.collect()
-    gc.freeze()
-    return True
+
+    def __init__(self) -> None:
+        self._lock = RLock()  # the collector may forget a grid in the midst of this
+        self._num_grids = 0
+        self._identity: tuple[Any, Any, Any] = (None, None, None)
+        self._froze = False
+
+    def borrow(self) -> None:
+        """Note one grid more."""
+        with self._lock:
+            self._num_grids += 1
+            if self._num_grids > 1:
+                return
+            task = TaskIdentity
+            self._identity = task._task_id, task._run_id, task._node_id
+            task.task_id, task.run_id, task.node_id = 1, 1, _SERVER_NODE_ID
+            self._froze = not gc.get_freeze_count()  # else somebody else did, and takes it back
+            if self._froze:
+                gc.collect()
+                gc.freeze()
+
+    def give_back(self) -> None:
+        """Note one grid less."""
+        with self._lock:
+            self._num_grids -= 1
+            if self._num_grids:
+                return
+            task = TaskIdentity
+            task._task_id, task._run_id, task._node_id = self._identity
+            if self._froze:
+                gc.unfreeze()
+
+
+_process = _Process()

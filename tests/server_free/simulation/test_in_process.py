@@ -159,11 +159,17 @@ def test_the_garbage_collector_is_as_before_once_all_grids_are_closed() -> None:
     assert gc.get_freeze_count() == before
 
 
-def test_the_garbage_collector_is_as_before_when_a_grid_is_forgotten_unclosed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in ("_task_id", "_run_id", "_node_id"):  # which stay set
-        monkeypatch.setattr(TaskIdentity, name, None)
+def test_grids_may_be_closed_in_any_order() -> None:
+    before = TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id
+    first, second = InProcessGrid(ClientApp(), 1), InProcessGrid(ClientApp(), 1)
+    first.close()
+    first.close()
+    Message(RecordDict(), 1000, "train")  # which needs an identity
+    second.close()
+    assert (TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id) == before
+
+
+def test_the_garbage_collector_is_as_before_when_a_grid_is_forgotten_unclosed() -> None:
     before = gc.get_freeze_count()
     grid = InProcessGrid(ClientApp(), 1)
     assert gc.get_freeze_count() > before
