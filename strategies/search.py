@@ -48,7 +48,7 @@ class TeleportationSearch(Decentralized):
         the first of "loss", "eval_loss", "eval-loss", "test_loss", "val_loss" that is there. With
         ``fraction_evaluate=0`` it is a metric of ``evaluate_fn`` on the mean model.
     maximize : bool (default: False)
-        Whether larger is better, as for an accuracy.
+        Whether larger is better, as for an accuracy; it needs a ``metric``.
     try_all : bool (default: False)
         Make k = n a candidate where n is not a power of two, in a further pass. Under strong
         heterogeneity it can be clearly better.
@@ -85,6 +85,11 @@ class TeleportationSearch(Decentralized):
         if self.settings.checkpoint or self.settings.resume:
             raise PlanError("a search writes no checkpoints: leave checkpoint and resume out.")
         self.codec.refuse_feedback("the holders of Teleportation's slots change each round")
+        if maximize and metric is None:
+            raise PlanError(
+                "maximize is True and metric is None, which means a loss: name what is to be "
+                "large, for instance metric='accuracy'."
+            )
         self.topology = topology
         self.metric = metric
         self.maximize = maximize

@@ -82,10 +82,10 @@ def simulate_search(
     strategy: Searcher | Search,
     *,
     num_rounds: int,
-    learning_rates: Sequence[float],
+    learning_rates: Sequence[float] | None = None,
     validation_data: Pair,
     metric: Metric | None = None,
-    maximize: bool = False,
+    maximize: bool | None = None,
     **settings: Any,
 ) -> SearchOutcome:
     """Find the number of active nodes, and the learning rate where several are given.
@@ -96,15 +96,16 @@ def simulate_search(
         As in :func:`simulate`; ``num_rounds`` rounds for each candidate.
     strategy : TeleportationSearch, Teleportation("auto") or Search
         Which candidates there are, over which topology.
-    learning_rates : sequence of float
-        One or more; every candidate is trained with each.
+    learning_rates : sequence of float, optional
+        One or more; every candidate is trained with each. By default the strategy's.
     validation_data : (inputs, targets)
         What decides: the mean over a candidate's slots of the metric of its models on these, cast
         as the ``test_data`` of :func:`simulate`.
     metric : callable, optional
-        ``(outputs, targets) -> number``; by default the loss.
-    maximize : bool (default: False)
-        Whether larger is better.
+        ``(outputs, targets) -> number``; by default the loss. A strategy's own ``metric`` is a name
+        in the records of its nodes, which there are none of here.
+    maximize : bool, optional
+        Whether larger is better; it needs a ``metric``. By default as the strategy says.
 
     Returns
     -------
@@ -114,14 +115,21 @@ def simulate_search(
     Raises
     ------
     PlanError
-        For a strategy that does not search, no learning rates, and as :func:`simulate`.
+        For a strategy that does not search, no learning rates, nothing that decides, and as
+        :func:`simulate`.
     ModelError
         The metric gives no number on the validation data, and as :func:`simulate`.
     """
     node_data = data if isinstance(data, NodeData) else NodeData.from_pairs(data)
     search = _search(strategy, node_data.num_nodes)
     rounds = check_count("num_rounds", num_rounds)
+    if learning_rates is None:
+        learning_rates = getattr(strategy, "learning_rates", ())
+    if maximize is None:
+        maximize = getattr(strategy, "maximize", False)
     rates = _checked_rates(learning_rates)
+    if metric is None:
+        _check_loss_decides(maximize, getattr(strategy, "metric", None))
     batched = BatchedModel(model, loss, device_of(model, settings.get("device")))
     judge = _Judge.of(batched, validation_data, metric or loss)
     trials = [
@@ -156,6 +164,16 @@ def _plans(search: Search, num_rounds: int) -> list[Plan]:
         for whole in search.passes(num_rounds)
         for one in whole.candidates
     ]
+
+
+def _check_loss_decides(maximize: bool, name: str | None) -> None:
+    """Raise ``PlanError`` where a default, the smallest loss, is not what the strategy asks for."""
+    if maximize or name is not None:
+        asked = "the largest loss" if name is None else f"the strategy's {name!r}"
+        raise PlanError(
+            f"metric is None, and the loss is to be small, not {asked}: pass what decides as "
+            "metric=a function (outputs, targets) -> number."
+        )
 
 
 def _checked_rates(rates: Sequence[float]) -> tuple[float, ...]:

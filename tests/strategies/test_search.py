@@ -119,7 +119,7 @@ def test_larger_is_better_when_asked() -> None:
     result = run(strategy)
     assert result.num_active == run(TeleportationSearch()).num_active
     assert result.metric == "gain"
-    worst = run(TeleportationSearch(maximize=True))
+    worst = run(TeleportationSearch(metric="loss", maximize=True))
     assert worst.num_active == max(worst.trials, key=lambda trial: trial.value).num_active
 
 
@@ -177,6 +177,7 @@ def test_traffic_is_that_of_all_passes() -> None:
         (lambda: TeleportationSearch(metric="accuracy"), {}, r"'accuracy'.*\['gain', .*'loss'"),
         (lambda: TeleportationSearch(learning_rates=[0.1, -1]), {}, "learning_rates has -1"),
         (lambda: TeleportationSearch(learning_rates=[float("nan")]), {}, "learning_rates has nan"),
+        (lambda: TeleportationSearch(maximize=True), {}, "metric is None.*metric='accuracy'"),
         (lambda: TeleportationSearch(fraction_evaluate=0.0), {}, "nothing to choose by"),
         (lambda: Teleportation("most"), {}, "num_active is 'most', allowed is 1..n.*or 'auto'"),
         (lambda: TeleportationSearch("hypercubes"), {}, "'hypercubes' is unknown"),

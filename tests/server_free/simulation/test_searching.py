@@ -133,6 +133,7 @@ def test_larger_can_be_better() -> None:
         num_rounds=3,
         learning_rates=[0.1, 0.5],
         validation_data=(np.zeros((1, 1)), np.zeros((1, 2))),
+        metric=half_square,
         maximize=True,
     )
     assert outcome.best.value == max(trial.value for trial in outcome.trials)
@@ -145,6 +146,9 @@ def test_larger_can_be_better() -> None:
         (Teleportation(4), {}, "simulate\\(\\) runs all others"),
         (Search(5), {}, "the search is over 5 nodes, the data are of 9"),
         (Search(N), {"learning_rates": []}, "there are 0 learning_rates"),
+        (TeleportationSearch(), {"learning_rates": None}, "there are 0 learning_rates"),
+        (Search(N), {"maximize": True}, "not the largest loss: pass what decides as metric="),
+        (TeleportationSearch(metric="accuracy"), {}, "not the strategy's 'accuracy': pass what"),
         (Search(N), {"num_rounds": 0}, "num_rounds is 0"),
         (Search(N), {"num_rounds": "3"}, "num_rounds is '3'"),
         (Search(N), {"learning_rates": 0.1}, r"learning_rates is 0.1, .* list of numbers: \[0.1\]"),
@@ -163,6 +167,22 @@ def test_bad_input(strategy: object, change: dict, says: str) -> None:
             validation_data=(np.zeros((1, 1)), np.zeros((1, 2))),
             **settings,
         )
+
+
+def test_the_strategys_own_learning_rates_and_direction_hold() -> None:
+    _, data = quadratics(N, 2)
+    strategy = TeleportationSearch(learning_rates=[0.1, 0.5], metric="gain", maximize=True)
+    outcome = simulate_search(
+        Point(np.ones(2)),
+        half_square,
+        data,
+        strategy,
+        num_rounds=3,
+        validation_data=(np.zeros((1, 1)), np.zeros((1, 2))),
+        metric=half_square,
+    )
+    assert {trial.learning_rate for trial in outcome.trials} == {0.1, 0.5}
+    assert outcome.best.value == max(trial.value for trial in outcome.trials)
 
 
 def test_what_cannot_be_judged_is_refused_before_any_training() -> None:
