@@ -16,8 +16,8 @@ import socketserver
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -26,17 +26,21 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
-from process_grid import Machine
+from process_grid import Machine, ProcessGrid, machines
 
 from apps import Vector, local_update
 from flwr_gossip.clients import gossip_mod
 from flwr_gossip.server_free.orders import Loss
 from flwr_gossip.server_free.plans import VACANT, Plan
+from flwr_gossip.strategies import GossipResult
 
-__all__ = ["Fault", "Stage", "initial", "make_app", "replay", "traces"]
+__all__ = ["Fault", "Stage", "difference", "initial", "replay", "staged", "traces"]
 
 SIZE = 6000
 """Float64 values of the model: 48 kB, more than one piece of a line."""
+
+ASK_S = 30.0
+"""How long a client waits for its fault; a machine that starts again is not waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,7 @@ def _suffer(fault: Fault, folder: str, h: Vector) -> Vector:
 def _ask_stage(folder: str, fault: Fault) -> None:
     """Return when the fault has happened."""
     with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(ASK_S)
         line.connect(f"{folder}/stage.sock")
         line.sendall(json.dumps([fault.what, fault.node, fault.value]).encode() + b"\n")
         line.recv(1)
@@ -220,6 +225,17 @@ class Stage:
             self.later(seconds, lambda: self._set(machine, "open"))
 
 
+@contextmanager
+def staged(
+    num_nodes: int, faults: Sequence[Fault], skew_s: Sequence[float] = (), **options: object
+) -> Iterator[tuple[Stage, ProcessGrid]]:
+    """Start machines, the stage of their faults and a grid over them; options are of the peers."""
+    with machines(num_nodes, **options) as (folder, started):
+        arguments = (str(folder), tuple(faults), tuple(skew_s))
+        with Stage(folder, started) as stage, ProcessGrid(started, make_app, arguments) as grid:
+            yield stage, grid
+
+
 # ----- what must come out
 
 
@@ -232,17 +248,24 @@ def traces(folder: Path) -> dict[tuple[int, int], Vector]:
     return found
 
 
-def replay(
-    plan: Plan, x0: Vector, num_rounds: int, losses: Sequence[Loss]
-) -> dict[int, NDArray[np.float64]]:
-    """Return round -> mixed models (k, d) with the losses that a run reported.
+def difference(result: GossipResult, z: dict[int, NDArray[np.float64]]) -> float:
+    """Return how far the result's arrays are from those of the reference, in its round."""
+    served = z[result.served_round][list(result.served_slots)].mean(axis=0)
+    return float(np.abs(result.arrays["w"].numpy() - served).max())
+
+
+def replay(result: GossipResult, num_rounds: int) -> dict[int, NDArray[np.float64]]:
+    """Return round -> mixed models (k, d) of the run's plan, with the losses that it reported.
 
     The dense reference, H = train(W @ H), with the rows masked that did not arrive; where nothing
     of a row came, what the loss says was used.
     """
-    lost = {(loss.round, loss.reader_slot): [] for loss in losses}
-    for loss in losses:
-        lost[loss.round, loss.reader_slot].append(loss)
+    plan, x0 = result.plan, initial()["w"].numpy()
+    if plan is None:
+        raise ValueError("the result has no plan: no round was played")
+    lost: dict[tuple[int, int], list[Loss]] = {}
+    for loss in result.losses:
+        lost.setdefault((loss.round, loss.reader_slot), []).append(loss)
     h = {0: np.tile(x0, (plan.num_slots, 1))}
     z = {0: h[0].copy()}
     for round in range(1, num_rounds + 1):

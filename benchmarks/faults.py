@@ -32,8 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
 import numpy as np
 from fault_scenarios import NODES, ROUNDS, SCENARIOS, Scenario
-from fault_stage import Fault, Stage, initial, make_app, replay, traces
-from process_grid import ProcessGrid, machines
+from fault_stage import Fault, difference, initial, replay, staged, traces
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -58,16 +57,14 @@ def run(scenario: Scenario, seed: int) -> Outcome:
     strategy = scenario.strategy(seed)
     plan = strategy.plan(NODES, ROUNDS)
     faults = scenario.draw(np.random.default_rng([seed, len(scenario.name)]), plan)
-    with machines(NODES, **scenario.options) as (folder, started):
-        arguments = (str(folder), faults, scenario.skew_s)
-        with Stage(folder, started) as stage, ProcessGrid(started, make_app, arguments) as grid:
-            began = time.monotonic()
-            try:
-                result = strategy.start(grid, initial(), ROUNDS, timeout=LIMIT_S)
-            except Exception as error:  # a run must survive every scenario
-                return Outcome(time.monotonic() - began, 0, (f"{error!r}",))
-            seconds = time.monotonic() - began
-        problems = [*stage.errors, *faulty(result, folder, faults)]
+    with staged(NODES, faults, scenario.skew_s, **scenario.options) as (stage, grid):
+        began = time.monotonic()
+        try:
+            result = strategy.start(grid, initial(), ROUNDS, timeout=LIMIT_S)
+        except Exception as error:  # a run must survive every scenario
+            return Outcome(time.monotonic() - began, 0, (f"{error!r}",))
+        seconds = time.monotonic() - began
+        problems = [*stage.errors, *faulty(result, stage.folder, faults)]
         problems += unsaid(result, scenario, faults)
     if seconds > LIMIT_S:
         problems.append(f"took {seconds:.0f} s")
@@ -83,8 +80,7 @@ def faulty(result: GossipResult, folder: Path, faults: tuple[Fault, ...]) -> Ite
     if result.plan is None:
         yield "the result has no plan"
         return
-    x0 = initial()["w"].numpy()
-    z = replay(result.plan, x0, ROUNDS, result.losses)
+    z = replay(result, ROUNDS)
     ends = {(fault.node, fault.round) for fault in faults}
     for (node, round), given in sorted(traces(folder).items()):
         if (node, round) in ends:
@@ -92,10 +88,7 @@ def faulty(result: GossipResult, folder: Path, faults: tuple[Fault, ...]) -> Ite
         slot = result.plan.slot(node, round)
         if slot is None or not np.allclose(given, z[round - 1][slot], **CLOSE):
             yield f"node {node} was given another model in round {round}"
-    served = z[result.served_round][list(result.served_slots)].mean(axis=0)
-    if result.served_round != ROUNDS or not np.allclose(
-        result.arrays["w"].numpy(), served, **CLOSE
-    ):
+    if result.served_round != ROUNDS or not difference(result, z) < CLOSE["atol"]:
         yield f"another result, of round {result.served_round}"
 
 

@@ -20,9 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
-import numpy as np
-from fault_stage import Fault, Stage, initial, make_app, replay
-from process_grid import ProcessGrid, machines
+from fault_stage import Fault, difference, initial, replay, staged
 from rich.console import Console
 from rich.table import Table
 
@@ -57,15 +55,11 @@ def main() -> None:
         min_available_nodes=SITES,
         peer_timeout=outage / 4,
     )
-    with machines(SITES) as (folder, started):
-        arguments = (str(folder), tuple(faults), ())
-        with Stage(folder, started), ProcessGrid(started, make_app, arguments) as grid:
-            began = time.monotonic()
-            result = strategy.start(grid, initial(), rounds, timeout=600.0)
-            seconds = time.monotonic() - began
-    z = replay(result.plan, initial()["w"].numpy(), rounds, result.losses)
-    served = z[result.served_round][list(result.served_slots)].mean(axis=0)
-    off = float(np.abs(result.arrays["w"].numpy() - served).max())
+    with staged(SITES, faults) as (_, grid):
+        began = time.monotonic()
+        result = strategy.start(grid, initial(), rounds, timeout=600.0)
+        seconds = time.monotonic() - began
+    off = difference(result, replay(result, rounds))
     missed = sorted({loss.round for loss in result.losses})
     table = Table("", "", title="Eight hospitals in a ring", show_header=False)
     for name, value in {

@@ -23,8 +23,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 import numpy as np
-from fault_stage import Fault, Stage, initial, make_app, replay
-from process_grid import Machine, ProcessGrid, machines
+from fault_stage import Fault, difference, initial, replay, staged
+from process_grid import Machine
 from rich.console import Console
 from rich.table import Table
 
@@ -99,18 +99,14 @@ def main() -> None:
         peer_timeout=0.8,
     )
     drawn = faults(strategy.plan(NODES, rounds), options.every, options.seed)
-    with machines(NODES) as (folder, started):
-        arguments = (str(folder), drawn, ())
-        watch = Watch(started[: NODES // 2])
-        with Stage(folder, started) as stage, ProcessGrid(started, make_app, arguments) as grid:
-            watch.start()
-            began = time.monotonic()
-            result = strategy.start(grid, initial(), rounds, timeout=120.0)
-            seconds = time.monotonic() - began
-            watch.end()
-    z = replay(result.plan, initial()["w"].numpy(), rounds, result.losses)
-    served = z[result.served_round][list(result.served_slots)].mean(axis=0)
-    off = float(np.abs(result.arrays["w"].numpy() - served).max())
+    with staged(NODES, drawn) as (stage, grid):
+        watch = Watch(list(stage.machines[: NODES // 2]))
+        watch.start()
+        began = time.monotonic()
+        result = strategy.start(grid, initial(), rounds, timeout=120.0)
+        seconds = time.monotonic() - began
+        watch.end()
+    off = difference(result, replay(result, rounds))
     lost = [loss for loss in result.losses if loss.used == "initial arrays" and loss.round > 1]
     console = Console(width=None if sys.stdout.isatty() else 110)
     table = Table("after, s", "peer MB", "peer threads", "peer files", "own files", "own threads")
