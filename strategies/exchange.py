@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -24,7 +24,7 @@ def exchange(
     grid: Grid,
     messages: Sequence[Message],
     timeout_s: float,
-    given_up: Callable[[Message], bool] = lambda _: False,
+    given_up: Callable[[Collection[Message]], bool] = lambda _: False,
     grace_s: float = 0.0,
     on_reply: Callable[[Message], None] = lambda _: None,
 ) -> list[Message]:
@@ -35,10 +35,10 @@ def exchange(
     timeout_s : float
         Deadline for all of them.
     given_up : callable
-        Whether nobody expects a reply to this message any more (its node was reported dead by
-        its neighbours, say).
+        Whether nobody expects a reply to any of these messages any more (their nodes were
+        reported dead by their neighbours, say); asked once a look, with all that are outstanding.
     grace_s : float
-        How much longer to wait once only such messages are outstanding.
+        How much longer to wait once that is so.
     on_reply : callable
         Called with each reply as it comes.
     """
@@ -55,7 +55,7 @@ def exchange(
         replies += fresh
         if not outstanding:
             break
-        if _all(given_up, outstanding.values()):
+        if given_up(outstanding.values()):
             all_given_up_at = all_given_up_at or time.monotonic()
             if time.monotonic() - all_given_up_at >= grace_s:
                 break
@@ -64,7 +64,3 @@ def exchange(
         pause = _FAST_S if fresh else min(_SLOW_S, pause * 1.3)
         time.sleep(pause)
     return replies
-
-
-def _all(condition: Callable[[Message], bool], messages: Iterable[Message]) -> bool:
-    return all(condition(message) for message in messages)

@@ -29,6 +29,7 @@ from ..server_free.sketches import estimate
 from .attendance import Attendance
 from .dispatch import Dispatch
 from .exchange import exchange
+from .hearsay import Hearsay, first_read
 from .metrics import per_round
 from .pacing import Pacer
 from .per_node import PerNode
@@ -43,8 +44,6 @@ Served = dict[int, Model]
 
 _GRACE_S = 5.0
 """How long to wait for the reply of a node that its neighbours reported dead."""
-
-_DEADLY = frozenset({"unreachable", "silent", "not-started", "gone", "late"})
 
 
 @dataclass(slots=True)
@@ -71,8 +70,7 @@ class Training:
     last: int = 0
     result: GossipResult = field(default_factory=GossipResult)
     reports: dict[int, Report] = field(default_factory=dict)
-    losses: list[Loss] = field(default_factory=list)
-    unreached: dict[int, str] = field(default_factory=dict)
+    hearsay: Hearsay = field(init=False)
     told: set[Loss] = field(init=False)
     sketches: list[Any] = field(default_factory=list)
     served: Served = field(default_factory=dict)
@@ -80,6 +78,7 @@ class Training:
 
     def __post_init__(self) -> None:
         self.told = set(self.result.losses)  # those of an earlier run too
+        self.hearsay = Hearsay(self.attendance.pairs)
 
     @property
     def sequential(self) -> bool:
@@ -138,34 +137,46 @@ class Training:
 
     def exchange(self, messages: Sequence[Message]) -> list[Message]:
         """Send the messages, take in the reports and return the replies."""
-        self.reports, self.losses, self.unreached = {}, [], {}
-        node_of = self.attendance.node_of
+        orders = {m.metadata.dst_node_id: m.content[RECORD] for m in messages}
+        read = min(map(first_read, orders.values()), default=0)
+        self.reports, self.hearsay = {}, Hearsay(self.attendance.pairs, read)
         for message in messages:
             self._count(message.content)
-        slots = {m.metadata.dst_node_id: m.content[RECORD].get("slot", -1) for m in messages}
+        slots = {node_id: order.get("slot", -1) for node_id, order in orders.items()}
         replies = exchange(
             self.attendance.grid,
             messages,
             self.dispatch.timeout_s,
-            given_up=lambda message: node_of(message.metadata.dst_node_id) in self._dead(),
+            given_up=self._are_dead,
             grace_s=_GRACE_S,
             on_reply=lambda reply: self._take_in(reply, slots),
         )
-        answered = {reply.metadata.src_node_id for reply in replies}
-        for message in messages:
-            if message.metadata.dst_node_id not in answered:
-                node = node_of(message.metadata.dst_node_id)
-                overdue = f"no reply within timeout={self.dispatch.timeout_s:g} s"
-                self.attendance.lose(node, self._dead().get(node) or overdue)
+        self._lose_silent(messages, replies)
         self._tell_losses()
         self._tell_pairs()
-        self.result.losses += self.losses
+        self.result.losses += self.hearsay.losses
         return replies
+
+    def _are_dead(self, messages: Iterable[Message]) -> bool:
+        """Whether nobody expects a reply to any of these messages any more."""
+        dead, node_of = self.hearsay.dead(), self.attendance.node_of
+        return all(node_of(message.metadata.dst_node_id) in dead for message in messages)
+
+    def _lose_silent(self, messages: Iterable[Message], replies: Iterable[Message]) -> None:
+        """Take those who did not answer out of the live nodes."""
+        answered = {reply.metadata.src_node_id for reply in replies}
+        dead = self.hearsay.dead()
+        overdue = f"no reply within timeout={self.dispatch.timeout_s:g} s"
+        for message in messages:
+            if message.metadata.dst_node_id not in answered:
+                node = self.attendance.node_of(message.metadata.dst_node_id)
+                self.attendance.lose(node, dead.get(node, overdue))
 
     def _tell_losses(self) -> None:
         """Log whose models did not arrive, one line a node, with the first reason."""
-        for holder in sorted({loss.holder for loss in self.losses}):
-            own = [loss for loss in self.losses if loss.holder == holder]
+        losses = self.hearsay.losses
+        for holder in sorted({loss.holder for loss in losses}):
+            own = [loss for loss in losses if loss.holder == holder]
             log(WARNING, "%d models of node %d are missing: %s", len(own), holder, own[0].reason)
 
     def _tell_pairs(self) -> None:
@@ -192,12 +203,7 @@ class Training:
         self.reports[node] = report
         fresh = [loss for loss in dict.fromkeys(losses) if loss not in self.told]
         self.told.update(fresh)  # readers tell of a holder's losses too, perhaps much later
-        self.losses += fresh
-        self.attendance.pairs.take(node, probed)
-        for one in probed.unreachable:
-            if not self.attendance.pairs.never_talked(node, one.holder):
-                where = f"node {one.holder}'s peer at {one.address}"
-                self.unreached.setdefault(one.holder, f"{where} is not reached now, {one.why}")
+        self.hearsay.take(node, fresh, probed)
         evaluating = reply.metadata.message_type == MessageType.EVALUATE
         self.per_node.take(node, report, reply.content, evaluating)
         self.result.traffic.bytes_between_clients += report.bytes_fetched
@@ -233,20 +239,6 @@ class Training:
         else:
             self.attendance.lose(node, reason)
 
-    def _dead(self) -> dict[int, str]:
-        """Return the nodes that the reports of this exchange name as dead, with the reason.
-
-        Who never reached a node, or only through others, knows nothing of it.
-        """
-        pairs = self.attendance.pairs
-        missed = {
-            loss.holder: loss.reason
-            for loss in self.losses
-            if loss.kind in _DEADLY and not pairs.never_talked(loss.reader, loss.holder)
-        }
-        dead = self.unreached | missed
-        return {node: reason for node, reason in dead.items() if node not in self.reports}
-
     def check_resumed(self) -> None:
         """Raise ``CheckpointError`` if no model of the round after which the run goes on is left.
 
@@ -254,11 +246,12 @@ class Training:
         without any the run would begin again, with the initial arrays.
         """
         resumed = self.dispatch.resumed
-        lost = {loss.reader_slot for loss in self.losses if loss.used == FROM_SCRATCH}
+        losses = self.hearsay.losses
+        lost = {loss.reader_slot for loss in losses if loss.used == FROM_SCRATCH}
         held = {slot for slot, node in enumerate(self.plan.active(resumed + 1)) if node != VACANT}
         if resumed and held <= lost:
             raise CheckpointError(
-                f"no peer has a model of round {resumed} any more: {self.losses[0].reason}. A "
+                f"no peer has a model of round {resumed} any more: {losses[0].reason}. A "
                 "peer that is restarted keeps its models with --store DIR. Start a new run, or "
                 "bring back the peers' stores."
             )
