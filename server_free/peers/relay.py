@@ -29,6 +29,10 @@ __all__ = ["MAX_RELAYED", "RelayService", "dialler"]
 
 MAX_RELAYED = 64
 """Models that one peer relays at the same time."""
+SILENT_S = 60.0
+"""A holder's peer that is alive gives a sign of life each second; it is not waited for longer."""
+LONGEST_S = 3600.0
+"""A request is relayed for so long at most, whatever the requester's deadline; it may ask again."""
 
 
 class RelayService(RelayServicer):
@@ -73,7 +77,7 @@ class RelayService(RelayServicer):
         finally:
             self._relayed -= 1
 
-    def _call(self, address: str, request: pb.FetchRequest, timeout_s: float | None) -> Any:
+    def _call(self, address: str, request: pb.FetchRequest, timeout_s: float) -> Any:
         """Ask the peer at ``address``; what it answers stays bytes."""
         if address not in self._channels:
             self._channels[address] = self._dial(address)
@@ -96,24 +100,33 @@ class _Relaying(Admission):
             if not self._is_admitted():
                 await self._be_a_stranger(changed)
 
-    async def hand_on(self, ask: Callable[[str, pb.FetchRequest, float | None], Any]) -> int:
+    async def hand_on(self, ask: Callable[[str, pb.FetchRequest, float], Any]) -> int:
         """Ask the holder's peer, write what it answers and return how many bytes that was."""
         request = self._request
         addresses = self._mailbox.addresses(request.training)
         if not request.id.node < len(addresses):
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"there is no node {request.id.node}")
         address = addresses[request.id.node]
-        nbytes, call = 0, ask(address, request, self._context.time_remaining())
+        relaying, nbytes = f"node {request.via}, which relays, got", 0
+        call = ask(address, request, self._longest_s())
         try:
-            while (frame := await call.read()) is not grpc.aio.EOF:
+            while (frame := await _read(call)) is not grpc.aio.EOF:
                 await self._write(frame)
                 nbytes += len(frame)
+        except TimeoutError:
+            said = f"{relaying} nothing from {address} for {SILENT_S:g} s"
+            raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, said) from None
         except grpc.aio.AioRpcError as error:
-            said = f"node {request.via}, which relays, got from {address}: {error.details()}"
+            said = f"{relaying} from {address}: {error.details()}"
             raise Refused(error.code(), said) from None
         finally:
             call.cancel()
         return nbytes
+
+    def _longest_s(self) -> float:
+        """Return for how long the requester will wait, within a cap."""
+        remaining = self._context.time_remaining()
+        return LONGEST_S if remaining is None else min(remaining, LONGEST_S)
 
     def _check_token(self, key: bytes) -> None:
         """Check that who asks has the key; the holder checks challenge and nonce."""
@@ -124,6 +137,12 @@ class _Relaying(Admission):
 
     def _check_certificate(self, node: int) -> None:
         super()._check_certificate(self._request.requester)
+
+
+async def _read(call: Any) -> Any:
+    """Return the next frame as bytes, or ``grpc.aio.EOF``; raises ``TimeoutError``."""
+    async with asyncio.timeout(SILENT_S):
+        return await call.read()
 
 
 def dialler(tls: TlsFiles | None) -> Callable[[str], Any]:

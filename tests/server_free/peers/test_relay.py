@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,7 +19,7 @@ from flwr_gossip.server_free.peers.links import Membership, Missing, ModelId, Pa
 from flwr_gossip.server_free.peers.peer_pb2_grpc import RelayStub
 from flwr_gossip.server_free.reachability import Relayed
 from offices import Office
-from proxies import free_port
+from proxies import free_port, mute_socket
 
 KEY = b"k" * 32
 A, B, C = 0, 1, 2
@@ -166,6 +167,27 @@ def test_a_relay_has_a_limit(three: Three, monkeypatch: pytest.MonkeyPatch) -> N
     three.link(C).publish(OF_C, MODEL, [A])
     (missing,) = reader.fetch([OF_C], HASTY)
     assert isinstance(missing, Missing)
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        ("SILENT_S", r"node 1, which relays, got nothing from .* for 0\.3 s"),
+        ("LONGEST_S", "got from"),
+    ],
+)
+def test_a_relay_waits_with_a_deadline_of_its_own_for_a_holder_that_says_nothing(
+    three: Three, monkeypatch: pytest.MonkeyPatch, limit: str, says: str
+) -> None:
+    monkeypatch.setattr(relay, limit, 0.3)
+    with mute_socket() as nobody, ExitStack() as stack:
+        three.addresses[C] = nobody
+        three.link(B)
+        channel = stack.enter_context(grpc.insecure_channel(three.addresses[B]))
+        request = frames.fetch_request(three.membership(A), OF_C, 2.0)
+        with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED") as ended:
+            list(RelayStub(channel).Fetch(request, timeout=30))
+    assert re.search(says, ended.value.details())
 
 
 @pytest.mark.parametrize("nodes", [(0, 0, 1), (0, 1, 1), (0, 1, -1)])
