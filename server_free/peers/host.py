@@ -134,9 +134,9 @@ class PeerHost(BaseHost):
         """Listen and serve in the background; returns when both sides answer."""
         if self._loop is not None:
             raise PeerError("this peer host is already started")
-        self.mailbox.restore()
         self._loop = LoopThread.acquire()
         try:
+            self.mailbox.restore()
             self._loop.run(self._start(), START_S)
             if self._metrics is not None:
                 self.metrics_address = str(self._metrics.start(self._metrics_listen))

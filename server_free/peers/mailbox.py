@@ -11,7 +11,7 @@ from logging import getLogger
 
 from ..errors import MailboxFull, PeerError
 from ..kept import HeldModel
-from .keeping import Keeping, record_of
+from .keeping import Keeping, Restored, record_of
 from .links import ModelId
 from .store import Store, StoredModel
 from .training import Answer, NotReady, Ready, Training
@@ -269,21 +269,29 @@ class Mailbox:
         """Take the store for this process, and everything that is in it.
 
         What does not fit into the memory limit stays on disk, unread, the oldest trainings first.
+        Should it fail, the store is given back.
         """
         with self._lock:
-            for one in self._disk.restored():
-                if one.name not in self._trainings:
-                    self._trainings[one.name] = one.state
-                    self._touched[one.name] = time.monotonic() - one.age_s
-                    self._take_back(one.state, one.models)
+            before = set(self._trainings)
+            try:
+                for one in self._disk.restored():
+                    if one.name not in before:
+                        self._take_back(one)
+            except BaseException:
+                for name in self._trainings.keys() - before:
+                    del self._trainings[name]
+                self._disk.close()
+                raise
 
-    def _take_back(self, state: Training, models: Iterable[StoredModel]) -> None:
-        for one in models:
+    def _take_back(self, kept: Restored) -> None:
+        self._trainings[kept.name] = kept.state
+        self._touched[kept.name] = time.monotonic() - kept.age_s
+        for one in kept.models:
             if self._fits(one.model.nbytes):
-                state.restore(one)
+                kept.state.restore(one)
             else:
                 log.warning("store: %s is left out. %s", one.id, self.how_to_raise)
-        log.info("store: %d models of a training are back", len(state.ids()))
+        log.info("store: %d models of a training are back", len(kept.state.ids()))
 
     def close_store(self) -> None:
         """Give the store back."""

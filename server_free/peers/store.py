@@ -107,6 +107,14 @@ class Store:
             raise PeerError(
                 f"store is {str(self.folder)!r}: {error}. Every peer needs a folder of its own"
             ) from None
+        try:
+            self._clear()
+        except BaseException:
+            self.close()
+            raise
+
+    def _clear(self) -> None:
+        """Delete what is half written and what is too old."""
         for left_over in self.folder.glob(f"*/*{TEMPORARY}"):
             left_over.unlink(missing_ok=True)
         for folder in self._folders():

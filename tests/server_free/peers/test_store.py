@@ -240,6 +240,32 @@ def test_two_hosts_on_one_store(tmp_path: Path, host: type[PeerHost] | type[Memo
         assert second.mailbox.held("t") == (INITIAL,)
 
 
+@pytest.mark.parametrize("method", ["models", "_folders"])
+@pytest.mark.parametrize("host", [PeerHost, MemoryHost])
+def test_a_host_that_cannot_read_its_store_leaves_it_to_others(
+    tmp_path: Path,
+    host: type[PeerHost] | type[MemoryHost],
+    method: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with opened(tmp_path) as box:
+        box.open("t", KEY)
+        box.put("t", at(1), MODEL)
+
+    def fail(*_: object) -> None:
+        raise OSError("Input/output error")
+
+    failing = host(store=Store(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, method, fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            failing.start()
+    with host(store=Store(tmp_path)) as other:
+        assert other.mailbox.held("t") == (at(1),)
+    with failing:  # the disk is well again
+        assert failing.mailbox.held("t") == (at(1),)
+
+
 def test_folders_that_are_no_good(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"store is '.*/file', which cannot be used"):
