@@ -85,8 +85,9 @@ class Gatherer:
         model = self._fetch([INITIAL], self.patience)[0]
         if isinstance(model, Missing):
             raise GossipError(
-                f"node {self.node}: its peer does not hold the initial arrays ({model.reason}). "
-                "Was the peer restarted? Start the run again."
+                f"node {self.node}: its peer does not hold the initial arrays ({model.reason}). A "
+                "peer that is restarted has them only if it was started with --store DIR: give it "
+                "one, then start the run again."
             )
         return model
 

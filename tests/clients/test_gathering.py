@@ -12,8 +12,16 @@ from flwr_gossip.clients.gathering import Gatherer
 from flwr_gossip.server_free import models, topologies
 from flwr_gossip.server_free.codecs import decode, encode
 from flwr_gossip.server_free.coding import coded, numbers
-from flwr_gossip.server_free.errors import ModelError
-from flwr_gossip.server_free.peers.links import INITIAL, Missing, ModelId, Patience
+from flwr_gossip.server_free.errors import GossipError, ModelError
+from flwr_gossip.server_free.peers.links import (
+    INITIAL,
+    Membership,
+    Missing,
+    ModelId,
+    Patience,
+    connect,
+)
+from flwr_gossip.server_free.peers.memory import MemoryHost
 from flwr_gossip.server_free.plans import Plan
 from flwr_gossip.server_free.schedules import AllActive
 
@@ -65,6 +73,18 @@ def test_a_model_that_was_good_for_another_training_is_refused() -> None:
     with pytest.raises(ModelError, match=r"this model has 'w' of shape \(3,\)"):
         gatherer(link, LARGE).gate.check(link.model, "this model")
     assert fetched(link, SMALL) is link.model
+
+
+def test_a_peer_that_lost_the_initial_arrays_is_told_what_would_have_kept_them() -> None:
+    hasty = Patience(silence_s=0.1, start_s=0.1, ceiling_s=0.1)
+    with MemoryHost() as host:
+        membership = Membership("t", b"k" * 32, 0, "s", (host.address,))
+        with connect(host.local_address, membership) as link:
+            plan = Plan(topologies.complete(2), AllActive(2), 3)
+            lost = Gatherer(plan, 0, link, hasty, Gate(link, hasty, ""))
+            says = r"node 0: its peer does not hold the initial arrays .*started with --store DIR"
+            with pytest.raises(GossipError, match=says):
+                lost.initial()
 
 
 def test_a_coded_model_of_another_signature_is_refused_before_it_is_decoded(
