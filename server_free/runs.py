@@ -68,7 +68,7 @@ class RunConfig:
     plan_json : str
         ``Plan.to_json()``; :attr:`plan` is the plan.
     nodes : tuple of str
-        The identity of each node.
+        The identity of each node; none where nodes have only their indices.
     parameters, model_bytes : int
         Size of one model.
     started, ended : str, str or None

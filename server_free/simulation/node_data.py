@@ -50,11 +50,11 @@ class NodeData:
                 f"node {empty[0]} has no samples ({len(empty)} nodes have none), allowed is 1 or "
                 "more: leave such nodes out, or partition the data otherwise."
             )
-        bad = self.indices[(self.indices < 0) | (self.indices >= len(self.inputs))]
-        if len(bad):
-            raise PlanError(
-                f"the partition names sample {bad[0]}, allowed are 0..{len(self.inputs) - 1}."
-            )
+        for extreme in (self.indices.min(), self.indices.max()):  # no array as long as these
+            if not 0 <= extreme < len(self.inputs):
+                raise PlanError(
+                    f"the partition names sample {extreme}, allowed are 0..{len(self.inputs) - 1}."
+                )
 
     @staticmethod
     def from_pairs(pairs: Sequence[tuple[ArrayOrTensor, ArrayOrTensor]]) -> NodeData:

@@ -42,7 +42,7 @@ def simulated_config(plan: Plan, layout: Layout) -> RunConfig:
         num_slots=plan.num_slots,
         num_rounds=plan.num_rounds,
         plan_json=plan.to_json(),
-        nodes=tuple(f"node {node}" for node in range(plan.num_nodes)),
+        nodes=(),
         parameters=layout.size,
         model_bytes=layout.num_bytes,
         started=now(),
