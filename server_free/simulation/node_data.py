@@ -137,7 +137,7 @@ class NodeData:
             values = self.targets[known]
             width = values[0].numel()
             chosen = [int(known[int(at) // width]) for at in (values.argmin(), values.argmax())]
-        places = [int(np.argmax(self.indices == sample)) for sample in chosen]
+        places = [_place_of(self.indices, sample) for sample in chosen]
         nodes = (np.searchsorted(self.starts, places, side="right") - 1).tolist()
         twice = torch.tensor(chosen, dtype=torch.int64).repeat(2, 1).T
         return nodes, self.inputs[twice], self.targets[twice]
@@ -160,6 +160,15 @@ def as_tensor(values: ArrayOrTensor) -> Tensor:
             f"{type(values).__name__} cannot be made a tensor; allowed are tensors and numpy "
             f"arrays of numbers, all samples of one shape: {error}"
         ) from error
+
+
+def _place_of(indices: Ints, sample: int, step: int = 1 << 18) -> int:
+    """Return the first place of a sample that is there, without an array as long as ``indices``."""
+    for start in range(0, len(indices), step):
+        found = np.flatnonzero(indices[start : start + step] == sample)
+        if len(found):
+            return start + int(found[0])
+    raise PlanError(f"no node has sample {sample}.")
 
 
 def _cast(
