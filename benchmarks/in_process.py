@@ -11,11 +11,13 @@ what Flower's own messages and records and the train function cost. The model ha
 2 tensors, or 50,826 in 6. A round of FedAvg goes to some of the nodes only; how many hardly changes
 what an update costs.
 
-On two idle cores, with 650 parameters, a run gave: 49 times as many updates a second with Gossip as
-in Flower's simulation (66 times less CPU time), 21 times with Teleportation (24), 20 times with
-FedAvg (24). Against Flower's FedAvg, Gossip and Teleportation make 8 times as many: Flower's
-messages and records and the train function alone cost 0.4 ms CPU time, as FedAvg in this process
-shows, and mixing and keeping models 0.5 to 0.8 ms more.
+On two idle cores, with 650 parameters, two runs gave: 27 and 49 times as many updates a second with
+Gossip as in Flower's simulation (48 and 66 times less CPU time), 23 and 21 times with Teleportation
+(31 and 24), 11 and 20 times with FedAvg (12 and 24). With 50,826 parameters 20, 15 and 14 times,
+and with a torch training of these 8, 5 and 7 times: that training takes most of the time then.
+Against Flower's FedAvg, Gossip and Teleportation make 7 to 9 times as many (4.5 with torch):
+Flower's messages and records and the train function alone cost 0.4 to 0.5 ms CPU time, as FedAvg in
+this process shows, and mixing and keeping models 0.3 to 0.8 ms more.
 
     python benchmarks/in_process.py [--quick] [--nodes N] [--sampled S] [--rounds R]
         [--cases linear,mlp,mlp-torch]

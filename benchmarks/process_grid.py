@@ -7,6 +7,7 @@ that hundreds of runs fit into minutes.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import shutil
@@ -56,6 +57,7 @@ context.set_forkserver_preload(
 
 def serve_peer(options: Mapping[str, Any], ready: Connection) -> None:
     """Run a peer till this process is killed or the other end of ``ready`` closes."""
+    logging.getLogger("flwr").setLevel(logging.CRITICAL)
     with PeerHost(**options):
         ready.send_bytes(b"ready")
         with suppress(EOFError):
