@@ -78,11 +78,7 @@ def supernode(
     listen: ListenOption,
     flower_options: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="-- [FLOWER-SUPERNODE OPTIONS]",
-            help="What follows -- goes to flower-supernode, with gossip-peer added to its "
-            "--node-config.",
-        ),
+        typer.Argument(metavar="-- [FLOWER-SUPERNODE OPTIONS]"),
     ] = None,
     advertise: AdvertiseOption = None,
     local: LocalOption = None,
@@ -96,10 +92,10 @@ def supernode(
 ) -> None:
     """Run a peer and a flower-supernode in one: they start together and end together.
 
-    Example:
+    What follows -- goes to flower-supernode, with gossip-peer added to its --node-config. Example:
 
     flwr-gossip supernode --listen 10.0.0.5:9400 --insecure -- --insecure
-    --superlink 10.0.0.1:9092 --node-config "partition-id=0 num-partitions=4"
+    --superlink 10.0.0.1:8000 --node-config "partition-id=0 num-partitions=4"
     """
     options = PeerOptions(
         listen,
@@ -120,9 +116,7 @@ def supernode(
 
 @app.command()
 def simulate(
-    app_dir: Annotated[
-        Path, typer.Argument(metavar="APP_DIR", help="Folder of a Flower app (pyproject.toml).")
-    ],
+    app_dir: Annotated[Path, typer.Argument(metavar="APP_DIR")],
     nodes: Annotated[int, typer.Option(metavar="N", help="Number of virtual nodes.")],
     run_config: Annotated[
         list[str] | None,
@@ -139,8 +133,9 @@ def simulate(
 ) -> None:
     """Run a Flower app in this process: no Ray, no sockets, thousands of virtual nodes.
 
-    The app stays unchanged: its ServerApp gets a Grid that calls its ClientApp directly. Node i has
-    partition-id i and num-partitions N in its node-config, as in Flower's own simulation.
+    APP_DIR is the app's folder, with its pyproject.toml. The app stays unchanged: its ServerApp
+    gets a Grid that calls its ClientApp directly. Node i has partition-id i and num-partitions N
+    in its node-config, as in Flower's own simulation.
     """
     with one_line_errors("simulate"):
         from .simulate_command import simulate_app
@@ -150,10 +145,7 @@ def simulate(
 
 @app.command()
 def topology(
-    spec: Annotated[
-        str | None,
-        typer.Argument(metavar="[SPEC]", help="Show this topology, such as ring or torus:4x8."),
-    ] = None,
+    spec: Annotated[str | None, typer.Argument(metavar="[SPEC]")] = None,
     nodes: Annotated[
         int | None, typer.Option(metavar="N", help="Number of nodes; torus:RxC says it itself.")
     ] = None,
@@ -205,8 +197,8 @@ def topology(
     """Say which topology to take, or show one.
 
     Without SPEC: ranks Gossip and Teleportation over the topologies for N nodes by the rounds that
-    theory predicts, within the limits given. With SPEC: neighbours, spectral gap, effective
-    neighbours and W of that topology.
+    theory predicts, within the limits given. With SPEC, such as ring or torus:4x8: neighbours,
+    spectral gap, effective neighbours and W of that topology.
     """
     with one_line_errors("topology"):
         from .topology_command import TopologyOptions, run_topology
@@ -232,13 +224,7 @@ def topology(
 
 @app.command()
 def report(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="RUN [RUN ...]",
-            help="Folders of runs; or JSONL files of metrics, by which FedAvg can be compared.",
-        ),
-    ],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN [RUN ...]")],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -248,13 +234,17 @@ def report(
     ] = None,
     png: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write each picture as a PNG file too; extra [plots]."),
+        typer.Option(
+            metavar="DIR",
+            help="Write each picture as a PNG file too; needs flwr-gossip\\[plots].",
+        ),
     ] = None,
 ) -> None:
     """Make one HTML page of a run, or of several side by side.
 
     It says whether the nodes reached consensus, who lags, what it cost and which run was better
-    under the same budget, with pictures and their numbers. The page needs no network.
+    under the same budget, with pictures and their numbers. The page needs no network. RUN is the
+    folder of a run, or a JSONL file of metrics, by which FedAvg can be compared.
     """
     with one_line_errors("report"):
         from .report_command import make_report
@@ -264,16 +254,12 @@ def report(
 
 @app.command()
 def watch(
-    run: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[RUN]",
-            help="The folder whose place a run prints at its start; by default the newest under "
-            "./runs, or under FLWR_GOSSIP_RUNS where that is set.",
-        ),
-    ] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="[RUN]")] = None,
 ) -> None:
     """Show how a run is getting on, from its folder, until it ends.
+
+    RUN is the folder whose place a run prints at its start; by default the newest under ./runs, or
+    under FLWR_GOSSIP_RUNS where that is set.
 
     Rounds, active nodes, losses and accuracies, consensus distance, bytes, missing nodes and the
     time that is left; a line for each change where the output is no terminal. Ctrl-C ends the

@@ -89,7 +89,7 @@ MetricsOption = Annotated[
     typer.Option(
         metavar="[HOST:]PORT",
         help="Tell Prometheus what this peer does at http://HOST:PORT/metrics, in plain text to "
-        "anybody who reaches it; HOST is 127.0.0.1 by default. Needs flwr-gossip[metrics].",
+        "anybody who reaches it; HOST is 127.0.0.1 by default. Needs flwr-gossip\\[metrics].",
     ),
 ]
 

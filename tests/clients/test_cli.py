@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trustme
+from typer.testing import CliRunner
 
+from flwr_gossip.clients.cli import app
 from flwr_gossip.clients.peer_options import parse_size
 from flwr_gossip.server_free.peers.links import (
     INITIAL,
@@ -338,3 +340,24 @@ def test_a_real_supernode_that_refuses_its_options(start: Start) -> None:
     _, errors = process.communicate(timeout=ENDS_S)
     assert process.returncode == 2
     assert "--no-such-option" in errors
+
+
+@pytest.mark.parametrize(
+    "command, says",
+    [
+        ("peer", ["Needs flwr-gossip[metrics]."]),
+        ("supernode", ["What follows -- goes to flower-supernode"]),
+        ("simulate", ["APP_DIR is the app's folder"]),
+        ("topology", ["SPEC, such as ring or torus:4x8"]),
+        ("report", ["RUN is the folder of a run", "needs flwr-gossip[plots]"]),
+        ("watch", ["RUN is the folder whose place a run prints"]),
+    ],
+)
+def test_help_says_what_the_arguments_are_and_which_extra_is_needed(
+    command: str, says: list[str]
+) -> None:
+    done = CliRunner().invoke(app, [command, "--help"])
+    assert done.exit_code == 0
+    told = " ".join(done.output.replace("│", " ").split())
+    for text in says:
+        assert text in told
