@@ -95,7 +95,7 @@ class Figures:
         """Return (what, value) for each figure that is known."""
         found = [("active", self._nodes())]
         if (loss := _chosen(self.train, "loss")) is not None:
-            found.append((f"train {loss[0]}", f"{loss[1]:.4g}"))
+            found.append((_trained(loss[0]), f"{loss[1]:.4g}"))
         if (
             judged := _chosen(self.evaluated, "acc") or _chosen(self.evaluated, "loss")
         ) is not None:
@@ -144,6 +144,11 @@ def _chosen(metrics: Metrics, wanted: str) -> tuple[str, float] | None:
         if wanted in name.lower() and isinstance(value, int | float):
             return name, float(value)
     return None
+
+
+def _trained(name: str) -> str:
+    """Return the name of a train metric; many apps have said already that it is one."""
+    return name if name.lower().startswith("train") else f"train {name}"
 
 
 def _spread(metrics: Metrics, name: str, mean: float) -> str:

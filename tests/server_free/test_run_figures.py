@@ -42,6 +42,12 @@ def test_the_figures_are_those_of_the_newest_rows() -> None:
     assert figures.line().startswith("round 3/12, active: 4 of 8 nodes, 1 not there, train loss")
 
 
+def test_a_metric_that_says_that_it_is_of_training_says_it_once() -> None:
+    figures = Figures(sample_config())
+    figures.take([RoundRow(3, 1.0, {"train_loss": 0.25})])
+    assert shown(figures)["train_loss"] == "0.25"
+
+
 def test_of_a_loss_the_worst_is_the_largest() -> None:
     figures = Figures(sample_config())
     figures.take([EvaluationRow(3, 1.0, {"loss": 0.3, "loss-min": 0.1, "loss-max": 0.9})])
