@@ -55,7 +55,7 @@ docs: $(STAMP)
 	@mkdir -p build/docs/flwr_gossip
 	@for part in clients server_free strategies src/flwr_gossip/__init__.py; do \
 	    ln -sfn "$(CURDIR)/$$part" build/docs/flwr_gossip/; done
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "site/index.html"
 
 lint: $(STAMP)

@@ -103,15 +103,17 @@ def fit_gamma(
     mode : "mean" or "worst" (default: "mean")
         Of n_W.
 
-    Least squares in the losses; the interpolation is monotone between neighbouring points (PCHIP)
-    in log n. Warns with ``UserWarning`` where the curve goes up and down (noise in the losses, or
-    a learning rate too low for averaging to matter), and where gamma comes out at 0 or 1.
-
     Raises
     ------
     PlanError
         For too few or non-finite losses, numbers of workers below 1, losses that do not determine
         gamma, and a result for which the curve would have to be extended.
+
+    Notes
+    -----
+    Least squares in the losses; the interpolation is monotone between neighbouring points (PCHIP)
+    in log n. Warns with ``UserWarning`` where the curve goes up and down (noise in the losses, or
+    a learning rate too low for averaging to matter), and where gamma comes out at 0 or 1.
     """
     pairs = list(losses.items()) if isinstance(losses, Mapping) else list(losses)
     curve = _curve(complete_losses)

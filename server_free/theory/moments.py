@@ -166,7 +166,10 @@ def gossip_moments(
     start : float (default: 10.0)
         Squared distance of x0 to the mean of the optima.
 
-    Raises ``PlanError`` for values outside these, and as :func:`response`.
+    Raises
+    ------
+    PlanError
+        For values outside these, and as :func:`response`.
     """
     nodes = topology.num_nodes
     problem = Problem(nodes, nodes, False, sigma2, zeta2, start)

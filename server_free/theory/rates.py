@@ -67,7 +67,14 @@ def dsgd_rate(
     smoothness, start_gap : float (default: 1.0)
         L and r0, 0 or more.
 
-    Raises ``PlanError`` for values outside these. Source: arXiv:2003.10422, Theorem 2.
+    Raises
+    ------
+    PlanError
+        For values outside these.
+
+    Notes
+    -----
+    Source: arXiv:2003.10422, Theorem 2.
     """
     _check(num_rounds, num_nodes, consensus_rate, sigma2, zeta2, smoothness, start_gap)
     if consensus_rate == 0.0:
@@ -101,6 +108,8 @@ def teleportation_rate(
     consensus_rate : float
         p_k of the topology over the k slots; 1 for k = 1.
 
+    Notes
+    -----
     The rest, and the errors, are as in :func:`dsgd_rate`. Source: arXiv:2501.15259.
     """
     _check(num_rounds, num_nodes, consensus_rate, sigma2, zeta2, smoothness, start_gap)
@@ -128,13 +137,19 @@ def balancing_num_active(
     """Return the number of active nodes k with the least :func:`teleportation_rate`.
 
     It balances more averaging (first term) against slower consensus (the others). The least k wins
-    a tie. Parameters are as in :func:`teleportation_rate`, and
+    a tie.
 
+    Parameters
+    ----------
     topology : str or callable
         A spec, or ``k -> Topology`` over k slots.
     candidates : iterable of int, optional
         The k to compare, each 1..n. Without it all, up to n = 128; beyond, the powers of two and n,
         then ever closer values around the best. Sizes that the topology cannot have are left out.
+
+    Notes
+    -----
+    The other parameters are those of :func:`teleportation_rate`.
     """
     known: dict[int, float] = {}
 

@@ -74,7 +74,10 @@ def rounds_to_reach(
     sigma2, zeta2, start : float
         As in :func:`gossip_moments`.
 
-    Raises ``PlanError`` for values outside these, and as :func:`response`.
+    Raises
+    ------
+    PlanError
+        For values outside these, and as :func:`response`.
     """
     if not 0.0 < target < inf:
         raise PlanError(f"target is {target}, allowed is a finite number above 0.")
