@@ -18,7 +18,7 @@ from . import peer_pb2 as pb
 from .assignments import Assignments
 from .events import Observer
 from .links import KEY_BYTES, PeerInfo
-from .mailbox import Attachment, Mailbox, Unregistered
+from .mailbox import Attachment, Mailbox, Reserved, Unregistered
 from .peer_pb2_grpc import LocalPeerServicer
 from .raw import parse, unpack
 from .shelf import Shelf
@@ -156,9 +156,9 @@ class LocalService(LocalPeerServicer):
         header = (await _frame(messages)).header
         tensors = self._checked(header)
         nbytes = header.header.nbytes
-        with self._mailbox.room(header.training, nbytes):
+        with self._mailbox.room(header.training, nbytes) as room:
             chunks = await _receive(messages, nbytes, header.header.chunk_bytes)
-        await self._put(header, EncodedModel(tensors, nbytes, chunks))
+            await self._put(header, EncodedModel(tensors, nbytes, chunks), room)
         return pb.PublishReply()
 
     @_answering
@@ -182,15 +182,19 @@ class LocalService(LocalPeerServicer):
         messages = aiter(requests)
         header = (await anext(messages, pb.PublishFrame())).header
         tensors = self._checked(header)
-        if self._shelf is not None and (offer := self._shelf.offer()) is not None:
-            nbytes = header.header.nbytes
-            with offer, self._mailbox.room(header.training, nbytes):
+        nbytes = header.header.nbytes
+        if self._shelf is None:
+            return
+        with self._mailbox.room(header.training, nbytes) as room:
+            if (offer := self._shelf.offer()) is None:
+                return
+            with offer:
                 await context.write(pb.PublishReply(path=str(offer.path)))
                 frame = await anext(messages, pb.PublishFrame())
                 chunks = offer.take(nbytes, header.header.chunk_bytes, frame.checksums.crc32)
-            await self._put(header, EncodedModel(tensors, nbytes, chunks))
-            del offer, chunks  # so that the file is closed when the model is dropped
-            await context.write(pb.PublishReply())
+            await self._put(header, EncodedModel(tensors, nbytes, chunks), room)
+        del offer, chunks  # so that the file is closed when the model is dropped
+        await context.write(pb.PublishReply())
 
     def _checked(self, header: pb.PublishHeader) -> tuple[TensorSpec, ...]:
         """Return the tensors that it states."""
@@ -199,10 +203,16 @@ class LocalService(LocalPeerServicer):
         check_specs(tensors, header.header.nbytes, self._mailbox.max_bytes)
         return tensors
 
-    async def _put(self, header: pb.PublishHeader, model: EncodedModel) -> None:
+    async def _put(
+        self, header: pb.PublishHeader, model: EncodedModel, room: Reserved | None = None
+    ) -> None:
         """Put it into the mailbox; a disk would keep everybody else waiting meanwhile."""
-        id, readers = frames.from_id(header.id), header.readers
-        put = partial(self._mailbox.put, header.training, id, model, readers, keep=header.keep)
+        put = partial(
+            self._mailbox.put,
+            *(header.training, frames.from_id(header.id), model, header.readers),
+            keep=header.keep,
+            room=room,
+        )
         if self._mailbox.store is None:
             put()
         else:

@@ -17,7 +17,7 @@ from .store import Store, StoredModel
 from .training import Answer, NotReady, Ready, Training
 from .watchers import Watchers
 
-__all__ = ["DEFAULT_MAX_BYTES", "Attachment", "Mailbox", "Unregistered"]
+__all__ = ["DEFAULT_MAX_BYTES", "Attachment", "Mailbox", "Reserved", "Unregistered"]
 
 DEFAULT_MAX_BYTES = 4 << 30
 IDLE_S = 3600.0
@@ -39,6 +39,13 @@ class Attachment:
     training: str
     node: int
     segment: str
+
+
+@dataclass(slots=True)
+class Reserved:
+    """Bytes of a mailbox that are kept free for a model on its way in; 0 once it is there."""
+
+    nbytes: int
 
 
 class Mailbox:
@@ -70,7 +77,7 @@ class Mailbox:
             raise ValueError(f"max_bytes is {max_bytes}, must be > 0")
         self.max_bytes, self.how_to_raise, self.store = max_bytes, how_to_raise, store
         self._disk = Keeping(store)
-        self._incoming = 0
+        self._reserved = 0
         self._lock = threading.RLock()
         self._trainings: dict[str, Training] = {}
         self._touched: dict[str, float] = {}
@@ -188,10 +195,12 @@ class Mailbox:
         readers: Collection[int] = (),
         *,
         keep: bool = False,
+        room: Reserved | None = None,
     ) -> None:
         """Hold ``model`` till ``readers`` have it, and with ``keep`` for two segments more.
 
-        With a store it is on disk before anybody reads it.
+        With a store it is on disk before anybody reads it. ``room`` is what :meth:`room` gave for
+        it, if it was received under that.
 
         Raises
         ------
@@ -204,14 +213,18 @@ class Mailbox:
             state = self._get(training)
             if not state.is_news(id, model):
                 return
-            if id not in state:
-                self._check_room(training, model.nbytes)
+            grows = max(0, model.nbytes - state.size(id))
+            room = room or self._reserve(training, grows)
             segment_no = state.segment_no
-        if self.store is not None:  # not under the lock: others read and wait meanwhile
-            with self.room(training, model.nbytes):
+        try:
+            if self.store is not None:  # not under the lock: others read and wait meanwhile
                 stored = StoredModel(id, model.encoded(), frozenset(readers), keep, segment_no)
                 self._disk.write(training, stored)
+        except BaseException:
+            self._release(room)
+            raise
         with self._lock:
+            self._release(room)
             state = self._get(training)
             state.put(id, model, readers, keep)
             self._disk.remove(training, state.drop_read())
@@ -330,33 +343,44 @@ class Mailbox:
             }
 
     @contextmanager
-    def room(self, training: str, nbytes: int) -> Iterator[None]:
-        """Count ``nbytes`` that are being received; raises ``MailboxFull`` if they do not fit."""
-        with self._lock:
-            self._check_room(training, nbytes)
-            self._incoming += nbytes
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._incoming -= nbytes
+    def room(self, training: str, nbytes: int) -> Iterator[Reserved]:
+        """Keep ``nbytes`` free for a model that is being received; it is then :meth:`put` with it.
 
-    def _check_room(self, training: str, nbytes: int) -> None:
-        """Raise ``MailboxFull`` if ``nbytes`` more do not fit; other trainings make room first."""
-        for other in self._expendable(training):
-            if self._fits(nbytes):
-                return
-            self.close_training(other)
-        if not self._fits(nbytes):
-            incoming = f" and is receiving {self._incoming} bytes" if self._incoming else ""
-            raise MailboxFull(
-                f"the peer holds {self.nbytes} bytes{incoming} of its limit of {self.max_bytes}, "
-                f"a model of {nbytes} bytes does not fit. {self.how_to_raise}; models leave the "
-                "peer when all their readers have them."
-            )
+        Raises ``MailboxFull`` if they do not fit.
+        """
+        room = self._reserve(training, nbytes)
+        try:
+            yield room
+        finally:
+            self._release(room)
+
+    def _reserve(self, training: str, nbytes: int) -> Reserved:
+        """Keep ``nbytes`` free; other trainings make room first."""
+        with self._lock:
+            for other in self._expendable(training):
+                if self._fits(nbytes):
+                    break
+                self.close_training(other)
+            if not self._fits(nbytes):
+                raise self._full(nbytes)
+            self._reserved += nbytes
+            return Reserved(nbytes)
+
+    def _release(self, room: Reserved) -> None:
+        with self._lock:
+            self._reserved -= room.nbytes
+            room.nbytes = 0
+
+    def _full(self, nbytes: int) -> MailboxFull:
+        incoming = f" and is receiving {self._reserved} bytes" if self._reserved else ""
+        return MailboxFull(
+            f"the peer holds {self.nbytes} bytes{incoming} of its limit of {self.max_bytes}, "
+            f"a model of {nbytes} bytes does not fit. {self.how_to_raise}; models leave the "
+            "peer when all their readers have them."
+        )
 
     def _fits(self, nbytes: int) -> bool:
-        return self.nbytes + self._incoming + nbytes <= self.max_bytes
+        return self.nbytes + self._reserved + nbytes <= self.max_bytes
 
     def _expendable(self, but: str) -> list[str]:
         """Return what may be dropped: without a client, ended first, then idle; oldest first."""

@@ -218,6 +218,11 @@ class Training:
     def __contains__(self, id: ModelId) -> bool:
         return self._find(id) is not None
 
+    def size(self, id: ModelId) -> int:
+        """Return the size in bytes of what is held under ``id``."""
+        held = self._find(id)
+        return held.model.nbytes if held else 0
+
     def is_news(self, id: ModelId, model: HeldModel) -> bool:
         """Return whether :meth:`put` would change anything: not for the very same model again.
 
@@ -249,8 +254,7 @@ class Training:
         self._hold(stored.id, held)
 
     def _hold(self, id: ModelId, held: _Held) -> None:
-        old = self._find(id)
-        self.nbytes += held.model.nbytes - (old.model.nbytes if old else 0)
+        self.nbytes += held.model.nbytes - self.size(id)
         self._rounds.setdefault(id.round, {})[id] = held
         state = self._node(id.node)
         state.newest = max(state.newest, id.round)

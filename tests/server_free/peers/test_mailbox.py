@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +17,7 @@ from flwr_gossip.server_free.peers import mailbox as mailbox_module
 from flwr_gossip.server_free.peers import training as training_module
 from flwr_gossip.server_free.peers.links import INITIAL, ModelId
 from flwr_gossip.server_free.peers.mailbox import Mailbox
+from flwr_gossip.server_free.peers.store import Store
 from flwr_gossip.server_free.peers.training import Absent, NotReady, Ready
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -20,6 +27,17 @@ OTHER = encode({"w": np.arange(10, dtype=np.float32) + 1})
 
 def at(round: int, node: int = 0) -> ModelId:
     return ModelId(round, slot=0, node=node)
+
+
+@contextmanager
+def many_switches() -> Iterator[None]:
+    """Let threads take turns as often as can be."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.fixture
@@ -224,6 +242,52 @@ def test_what_is_being_received_counts(box: Mailbox) -> None:
             pass
     with box.room("t", 960):
         pass
+
+
+@pytest.mark.parametrize("with_store", [False, True])
+def test_of_many_writers_at_the_same_time_as_many_get_in_as_fit(
+    tmp_path: Path, with_store: bool
+) -> None:
+    box = Mailbox(max_bytes=25 * MODEL.nbytes, store=Store(tmp_path) if with_store else None)
+    box.restore()
+    box.open("t", KEY)
+    most: list[int] = []
+
+    def write(node: int) -> bool:
+        try:
+            box.put("t", at(1, node), MODEL, readers=[99])
+        except MailboxFull:
+            return False
+        finally:
+            most.append(box.nbytes)
+        return True
+
+    with many_switches(), ThreadPoolExecutor(16) as writers:
+        got_in = list(writers.map(write, range(60)))
+    assert max(most) <= box.max_bytes
+    assert sum(got_in) == 25 == box.num_models
+    box.close_store()
+
+
+def test_a_model_that_was_received_has_its_room_till_it_is_held(box: Mailbox) -> None:
+    with box.room("t", 1000) as room:
+        box.put("t", at(1), MODEL, room=room)
+        with box.room("t", 960):  # it needed less
+            pass
+    box.put("t", at(2), MODEL)
+    assert box.nbytes == 80
+
+
+def test_a_model_in_the_place_of_an_older_runs_needs_no_more_room() -> None:
+    box = Mailbox(max_bytes=MODEL.nbytes)
+    box.open("t", KEY)
+    box.put("t", at(1), MODEL)
+    box.open("t", OTHER_KEY, resumed=1)
+    box.put("t", at(1), OTHER)
+    larger = encode({"w": np.zeros(11, np.float32)})
+    box.open("t", b"3" * 32, resumed=1)
+    with pytest.raises(MailboxFull):
+        box.put("t", at(1), larger)
 
 
 def test_the_same_again_is_accepted_and_another_refused(box: Mailbox) -> None:
