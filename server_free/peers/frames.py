@@ -158,6 +158,7 @@ def publish_header(
         readers=sorted(readers),
         header=_header(tensors, nbytes, CHUNK_BYTES),
         keep=keep,
+        run=fingerprint(membership.key),
     )
     return pb.PublishFrame(header=header)
 

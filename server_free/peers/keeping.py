@@ -73,6 +73,7 @@ def record_of(name: str, state: Training) -> StoredTraining:
         resumed=state.resumed,
         segment_no=state.segment_no,
         recent=tuple(state.recent),
+        former=tuple(sorted(one.hex() for one in state.former)),
     )
 
 
@@ -84,4 +85,5 @@ def _state_of(stored: StoredTraining) -> Training:
         resumed=stored.resumed,
         segment_no=stored.segment_no,
         recent=list(stored.recent),
+        former=set(map(bytes.fromhex, stored.former)),
     )

@@ -98,7 +98,6 @@ class LocalService(LocalPeerServicer):
         if not request.training or len(request.key) != KEY_BYTES:
             raise ValueError(f"a training needs a name and a key of {KEY_BYTES} bytes")
         relayed = [Relayed(pair.reader, pair.holder, pair.relay) for pair in request.relayed]
-        self._assigned.add(request.training, relayed)
         self._mailbox.open(
             request.training,
             request.key,
@@ -106,6 +105,7 @@ class LocalService(LocalPeerServicer):
             request.final,
             request.resumed,
         )
+        self._assigned.add(request.training, relayed)
         return pb.OpenReply(
             peer=frames.to_description(self._info),
             max_bytes=self._mailbox.max_bytes,
@@ -116,7 +116,8 @@ class LocalService(LocalPeerServicer):
     async def Attach(self, request: pb.AttachRequest, context: grpc.aio.ServicerContext) -> None:
         """Hold the stream while the client works; the node is gone when it breaks."""
         attachment = self._mailbox.attach(
-            request.training, request.node, request.segment, request.first, request.last
+            *(request.training, request.node, request.segment, request.first, request.last),
+            run=request.run,
         )
         detached = asyncio.Event()
         self._attachments[attachment.number] = attachment, detached
@@ -212,6 +213,7 @@ class LocalService(LocalPeerServicer):
             *(header.training, frames.from_id(header.id), model, header.readers),
             keep=header.keep,
             room=room,
+            run=header.run,
         )
         if self._mailbox.store is None:
             put()
@@ -226,7 +228,8 @@ class LocalService(LocalPeerServicer):
     ) -> pb.ReportMissingReply:
         """Note who is missing, and who is not after all."""
         self._mailbox.report_missing(
-            request.training, request.segment, dict(request.missing), request.found
+            *(request.training, request.segment, dict(request.missing), request.found),
+            run=request.run,
         )
         return pb.ReportMissingReply()
 

@@ -14,10 +14,11 @@ from ..kept import HeldModel
 from .keeping import Keeping, Restored, record_of
 from .links import ModelId
 from .store import Store, StoredModel
+from .tokens import fingerprint
 from .training import Answer, NotReady, Ready, Training
 from .watchers import Watchers
 
-__all__ = ["DEFAULT_MAX_BYTES", "Attachment", "Mailbox", "Reserved", "Unregistered"]
+__all__ = ["DEFAULT_MAX_BYTES", "Attachment", "Mailbox", "Outdated", "Reserved", "Unregistered"]
 
 DEFAULT_MAX_BYTES = 4 << 30
 IDLE_S = 3600.0
@@ -29,6 +30,10 @@ log = getLogger("flwr")
 
 class Unregistered(PeerError):
     """A peer does not know the training."""
+
+
+class Outdated(PeerError):
+    """A run wants to write into a training that a newer run has taken up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,9 @@ class Mailbox:
     here. One to ``keep`` stays in any case till two newer segments have begun. Models of round 0
     stay till ``close_training``. When memory is short, trainings without a client at work are
     dropped whole: those that have ended first, then those that nobody touched for ``IDLE_S``.
+
+    Who writes for a client names the run, by the fingerprint of its key: of a training that a
+    newer run has resumed, nothing is taken from an older one (``Outdated``).
 
     Parameters
     ----------
@@ -97,7 +105,8 @@ class Mailbox:
         """Register ``training`` with its key; another key is that of a run that resumes it.
 
         With ``final`` the training ends with the message that opens it; ``resumed`` is the round
-        after which the run goes on, 0 if it began the training.
+        after which the run goes on, 0 if it began the training. Raises ``Outdated`` for the key
+        of a run that another has resumed.
         """
         with self._lock:
             state = self._trainings.get(training)
@@ -106,6 +115,8 @@ class Mailbox:
                 self._close_outdated()
                 self._trainings[training] = state = Training(key, resumed=resumed)
             elif state.key != key:
+                if fingerprint(key) in state.former:
+                    raise _outdated(training)
                 self._disk.remove(training, state.rekey(key, resumed))
             state.addresses = addresses or state.addresses
             state.finished = state.finished or final
@@ -136,13 +147,20 @@ class Mailbox:
     # ----- the clients of this host's nodes
 
     def attach(
-        self, training: str, node: int, segment: str, first: int = 0, last: int = 0
+        self,
+        training: str,
+        node: int,
+        segment: str,
+        first: int = 0,
+        last: int = 0,
+        *,
+        run: bytes | None = None,
     ) -> Attachment:
         """Note that the client of ``node`` works on ``segment``, rounds ``first`` to ``last``."""
         with self._lock:
             self._attachments += 1
             attachment = Attachment(self._attachments, training, node, segment)
-            state = self._get(training)
+            state = self._get(training, run)
             if state.attach(node, segment, attachment.number, first, last):
                 self._disk.note(training, state)
             self._changed(training, node)
@@ -165,14 +183,20 @@ class Mailbox:
                 self._changed(attachment.training, attachment.node)
 
     def report_missing(
-        self, training: str, segment: str, missing: Mapping[int, str], found: Iterable[int] = ()
+        self,
+        training: str,
+        segment: str,
+        missing: Mapping[int, str],
+        found: Iterable[int] = (),
+        *,
+        run: bytes | None = None,
     ) -> None:
         """Note who is missing in ``segment``, and who is ``found`` not to be.
 
         Everyone who waits in the training is told of the missing.
         """
         with self._lock:
-            state = self._get(training)
+            state = self._get(training, run)
             state.found(found)
             if missing:
                 state.report_missing(segment, missing)
@@ -196,6 +220,7 @@ class Mailbox:
         *,
         keep: bool = False,
         room: Reserved | None = None,
+        run: bytes | None = None,
     ) -> None:
         """Hold ``model`` till ``readers`` have it, and with ``keep`` for two segments more.
 
@@ -210,7 +235,7 @@ class Mailbox:
             If ``id`` is here with other content, or the training is not registered.
         """
         with self._lock:
-            state = self._get(training)
+            state = self._get(training, run)
             if not state.is_news(id, model):
                 return
             grows = max(0, model.nbytes - state.size(id))
@@ -225,7 +250,12 @@ class Mailbox:
             raise
         with self._lock:
             self._release(room)
-            state = self._get(training)
+            try:
+                state = self._get(training, run)
+            except Outdated:  # since it was checked first
+                if id not in self._trainings[training]:
+                    self._disk.remove(training, [id])
+                raise
             state.put(id, model, readers, keep)
             self._disk.remove(training, state.drop_read())
             self._changed(training, id.node)
@@ -411,11 +441,21 @@ class Mailbox:
             self._touched[training] = time.monotonic()
         self._watchers.wake(training, node)
 
-    def _get(self, training: str) -> Training:
-        try:
-            return self._trainings[training]
-        except KeyError:
+    def _get(self, training: str, run: bytes | None = None) -> Training:
+        """Return the state of ``training``; ``run`` is the fingerprint of who writes, if known."""
+        state = self._trainings.get(training)
+        if state is None:
             raise Unregistered(
                 f"training {training!r} is not registered with this peer (it may have restarted); "
                 "connect again"
-            ) from None
+            )
+        if run is not None and run != fingerprint(state.key):
+            raise _outdated(training)
+        return state
+
+
+def _outdated(training: str) -> Outdated:
+    return Outdated(
+        f"another run has taken up training {training!r} at this peer (flwr run with resume=...): "
+        "what clients of an older run do for it is refused. End the older run"
+    )

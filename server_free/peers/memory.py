@@ -21,6 +21,7 @@ from .base_link import BaseLink, long_wait_s
 from .links import WIRE_VERSION, Membership, Missing, ModelId, Patience, PeerInfo
 from .mailbox import DEFAULT_MAX_BYTES, Attachment
 from .store import Store
+from .tokens import fingerprint
 from .training import Absent, NotReady, Ready
 from .waiting import Wait
 
@@ -106,6 +107,7 @@ class MemoryLink(BaseLink):
         super().__init__(membership)
         self._host = find_host(local)
         self._wakes: set[threading.Event] = set()
+        self._run = fingerprint(membership.key)
         self._host.mailbox.open(
             membership.training,
             membership.key,
@@ -121,6 +123,7 @@ class MemoryLink(BaseLink):
                 membership.segment,
                 membership.first,
                 membership.last,
+                run=self._run,
             )
         self._learn(self._host.mailbox.known_missing(membership.training, membership.segment))
 
@@ -131,7 +134,8 @@ class MemoryLink(BaseLink):
         self._check_open()
         find_host(self._host.address)
         kept = KeptModel.of(model)
-        self._host.mailbox.put(self.membership.training, id, kept, readers, keep=keep)
+        training = self.membership.training
+        self._host.mailbox.put(training, id, kept, readers, keep=keep, run=self._run)
         self._count_publish(kept.nbytes)
 
     def report_missing(self, missing: Mapping[int, str]) -> None:
@@ -153,7 +157,8 @@ class MemoryLink(BaseLink):
         if not new and not found:
             return
         training, segment = self.membership.training, self.membership.segment
-        self._host.mailbox.report_missing(training, segment, self._to_tell(new), found)
+        tell = self._to_tell(new)
+        self._host.mailbox.report_missing(training, segment, tell, found, run=self._run)
         with self._lock:
             for wake in self._wakes:
                 wake.set()

@@ -22,6 +22,7 @@ from .mailbox import Unregistered
 from .peer_pb2_grpc import LocalPeerStub
 from .raw import pack, raw_publish, raw_publish_whole
 from .shelf import write_chunks
+from .tokens import fingerprint
 
 __all__ = ["OwnPeer"]
 
@@ -85,6 +86,7 @@ class OwnPeer:
             segment=membership.segment,
             first=membership.first,
             last=membership.last,
+            run=fingerprint(membership.key),
         )
         self._stream = self._stub.Attach(request)
         try:
@@ -155,6 +157,7 @@ class OwnPeer:
             segment=membership.segment,
             missing=missing,
             found=found,
+            run=fingerprint(membership.key),
         )
         await self._answer(self._stub.ReportMissing(request, timeout=self._timeout_s))
 

@@ -208,18 +208,20 @@ class OpenReply(_message.Message):
     def __init__(self, peer: _Optional[_Union[DescribeReply, _Mapping]] = ..., max_bytes: _Optional[int] = ..., known_missing: _Optional[_Mapping[int, str]] = ...) -> None: ...
 
 class AttachRequest(_message.Message):
-    __slots__ = ("training", "node", "segment", "last", "first")
+    __slots__ = ("training", "node", "segment", "last", "first", "run")
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
     FIRST_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     training: str
     node: int
     segment: str
     last: int
     first: int
-    def __init__(self, training: _Optional[str] = ..., node: _Optional[int] = ..., segment: _Optional[str] = ..., last: _Optional[int] = ..., first: _Optional[int] = ...) -> None: ...
+    run: bytes
+    def __init__(self, training: _Optional[str] = ..., node: _Optional[int] = ..., segment: _Optional[str] = ..., last: _Optional[int] = ..., first: _Optional[int] = ..., run: _Optional[bytes] = ...) -> None: ...
 
 class Attached(_message.Message):
     __slots__ = ("attachment",)
@@ -252,18 +254,20 @@ class WaitReply(_message.Message):
     def __init__(self) -> None: ...
 
 class PublishHeader(_message.Message):
-    __slots__ = ("training", "id", "readers", "header", "keep")
+    __slots__ = ("training", "id", "readers", "header", "keep", "run")
     TRAINING_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     READERS_FIELD_NUMBER: _ClassVar[int]
     HEADER_FIELD_NUMBER: _ClassVar[int]
     KEEP_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     training: str
     id: ModelId
     readers: _containers.RepeatedScalarFieldContainer[int]
     header: Header
     keep: bool
-    def __init__(self, training: _Optional[str] = ..., id: _Optional[_Union[ModelId, _Mapping]] = ..., readers: _Optional[_Iterable[int]] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., keep: bool = ...) -> None: ...
+    run: bytes
+    def __init__(self, training: _Optional[str] = ..., id: _Optional[_Union[ModelId, _Mapping]] = ..., readers: _Optional[_Iterable[int]] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., keep: bool = ..., run: _Optional[bytes] = ...) -> None: ...
 
 class Checksums(_message.Message):
     __slots__ = ("crc32",)
@@ -286,7 +290,7 @@ class PublishReply(_message.Message):
     def __init__(self, path: _Optional[str] = ...) -> None: ...
 
 class ReportMissingRequest(_message.Message):
-    __slots__ = ("training", "segment", "missing", "found")
+    __slots__ = ("training", "segment", "missing", "found", "run")
     class MissingEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -298,11 +302,13 @@ class ReportMissingRequest(_message.Message):
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
     FOUND_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     training: str
     segment: str
     missing: _containers.ScalarMap[int, str]
     found: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, training: _Optional[str] = ..., segment: _Optional[str] = ..., missing: _Optional[_Mapping[int, str]] = ..., found: _Optional[_Iterable[int]] = ...) -> None: ...
+    run: bytes
+    def __init__(self, training: _Optional[str] = ..., segment: _Optional[str] = ..., missing: _Optional[_Mapping[int, str]] = ..., found: _Optional[_Iterable[int]] = ..., run: _Optional[bytes] = ...) -> None: ...
 
 class ReportMissingReply(_message.Message):
     __slots__ = ()

@@ -56,6 +56,7 @@ class StoredTraining:
     resumed: int
     segment_no: int
     recent: tuple[str, ...]
+    former: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +267,7 @@ def _read_record(path: Path) -> StoredTraining:
         resumed=int(content["resumed"]),
         segment_no=int(content["segment_no"]),
         recent=tuple(map(str, content["recent"])),
+        former=tuple(bytes.fromhex(one).hex() for one in content.get("former", ())),
     )
 
 

@@ -14,6 +14,7 @@ from ..errors import PeerError
 from ..kept import HeldModel
 from .links import ModelId
 from .store import StoredModel
+from .tokens import fingerprint
 
 __all__ = ["Absent", "Answer", "NotReady", "Ready", "Training"]
 
@@ -115,6 +116,7 @@ class Training:
     resumed: int = 0
     segment_no: int = 0
     recent: list[str] = field(default_factory=list)  # names of the last segments
+    former: set[bytes] = field(default_factory=set)  # fingerprints of the keys of older runs
     _rounds: dict[int, dict[ModelId, _Held]] = field(default_factory=dict)
     _nodes: dict[int, _Node] = field(default_factory=dict)
     _asked: dict[int, int] = field(default_factory=dict)  # reader -> newest round it asked for
@@ -125,8 +127,9 @@ class Training:
         """Go on as a new run, after round ``resumed``; return the models that are dropped.
 
         Those of later rounds are: their rounds begin anew. The others stay readable as if they
-        had been published now, and may be replaced; marks are forgotten.
+        had been published now, and may be replaced; marks, and the clients at work, are forgotten.
         """
+        self.former.add(fingerprint(self.key))
         self.key, self.finished, self.resumed = key, False, resumed
         dropped = [id for round in self._rounds if round > resumed for id in self._rounds[round]]
         for id in dropped:
@@ -137,6 +140,8 @@ class Training:
             held.segment_no = self.segment_no
         for node in self._nodes.values():
             node.gone, node.first, node.newest = None, 0, 0
+            node.attachments.clear()
+            node.waiting.clear()
         self._asked.clear()
         self._missing.clear()
         self._not_reading.clear()

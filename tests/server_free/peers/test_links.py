@@ -615,6 +615,30 @@ def test_a_resumed_run_waits_for_the_new_key_and_then_reads_on(
     assert result()["w"][0] == 1
 
 
+def test_a_client_of_an_older_run_writes_nothing_into_a_peer_that_a_newer_run_shares(
+    make_ring: Callable[..., Any],
+) -> None:
+    """Node 0's client has not ended yet, or is late; node 1's is of the run that resumed."""
+    ring = make_ring(1)
+    new: dict[str, Any] = {"key": b"n" * 32, "resumed": 1}
+    older = ring.link(0, "old")
+    older.publish(at(1, 0), model(1), readers=[1])
+    reader = ring.link(1, "new", **new)
+    says = "another run has taken up training 't' at this peer"
+    for size in (10, 1_000_000):  # they go different ways
+        with pytest.raises(PeerError, match=says):
+            older.publish(at(2, 0), model(2, size), readers=[1])
+    with pytest.raises(PeerError, match=says):
+        older.report_missing({1: "silent"})
+    with pytest.raises(PeerError, match=says):
+        ring.link(0, "old")
+    older.close("it was killed")
+    assert missing(reader, at(2, 0)).kind == "not-started"
+    assert reader.known_missing == {}
+    ring.link(0, "new", **new).publish(at(2, 0), model(3), readers=[1])
+    assert one(reader, at(2, 0))["w"][0] == 3
+
+
 def test_a_peer_describes_itself(make_ring: Callable[..., Any]) -> None:
     ring = make_ring(1)
     info = describe(ring.hosts[0].local_address)

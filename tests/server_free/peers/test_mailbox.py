@@ -18,6 +18,7 @@ from flwr_gossip.server_free.peers import training as training_module
 from flwr_gossip.server_free.peers.links import INITIAL, ModelId
 from flwr_gossip.server_free.peers.mailbox import Mailbox
 from flwr_gossip.server_free.peers.store import Store
+from flwr_gossip.server_free.peers.tokens import fingerprint
 from flwr_gossip.server_free.peers.training import Absent, NotReady, Ready
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -323,6 +324,30 @@ def test_what_a_resumed_run_needs_stays_for_two_segments_more(box: Mailbox) -> N
         for round in (number, number + 10):
             box.put("t", at(round), MODEL, keep=True)
         assert isinstance(box.look("t", at(2), 7), Ready) == (segment == "d")
+
+
+def test_an_older_run_writes_nothing_into_a_training_that_a_newer_one_has_resumed(
+    box: Mailbox,
+) -> None:
+    older, newer = fingerprint(KEY), fingerprint(OTHER_KEY)
+    box.put("t", at(1), MODEL, run=older)
+    attachment = box.attach("t", 0, "s", first=1, last=9, run=older)
+    box.open("t", OTHER_KEY, resumed=1)
+    assert box.look("t", at(2), 7) == NotReady(started=False, round=0, known_missing={})
+    for write in (
+        lambda: box.put("t", at(2), MODEL, run=older),
+        lambda: box.put("t", at(1), MODEL, run=older),
+        lambda: box.attach("t", 0, "s", run=older),
+        lambda: box.report_missing("t", "s", {1: "gone"}, run=older),
+        lambda: box.open("t", KEY),
+    ):
+        with pytest.raises(PeerError, match="another run has taken up training 't'"):
+            write()
+    box.wait(attachment, True)
+    box.detach(attachment, "crashed")
+    assert box.look("t", at(2), 7) == NotReady(started=False, round=0, known_missing={})
+    box.put("t", at(2), OTHER, run=newer)
+    assert (box.key("t"), box.held("t")) == (OTHER_KEY, (at(1), at(2)))
 
 
 def test_a_resumed_run_does_not_wait_for_what_an_earlier_one_lost(box: Mailbox) -> None:

@@ -20,7 +20,8 @@ from flwr_gossip.server_free.peers.host import PeerHost
 from flwr_gossip.server_free.peers.links import INITIAL, ModelId
 from flwr_gossip.server_free.peers.mailbox import Mailbox
 from flwr_gossip.server_free.peers.memory import MemoryHost
-from flwr_gossip.server_free.peers.store import Store
+from flwr_gossip.server_free.peers.store import Store, StoredModel
+from flwr_gossip.server_free.peers.tokens import fingerprint
 from flwr_gossip.server_free.peers.training import Absent, Ready
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -107,8 +108,28 @@ def test_a_resumed_run_leaves_no_file_of_a_later_round(tmp_path: Path) -> None:
         box.open("t", OTHER_KEY, resumed=2)
     with opened(tmp_path) as box:
         assert box.held("t") == (at(1), at(2))
+        with pytest.raises(PeerError, match="another run has taken up training 't'"):
+            box.open("t", KEY)  # a client of the older run finds the peer again
         assert box.key("t") == OTHER_KEY
         assert isinstance(box.look("t", at(2), 7), Ready)
+
+
+def test_what_a_run_was_writing_when_another_resumed_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Store.write
+
+    def write_late(self: Store, training: str, stored: StoredModel) -> None:
+        box.open("t", OTHER_KEY)
+        write(self, training, stored)
+
+    with opened(tmp_path) as box:
+        box.open("t", KEY)
+        monkeypatch.setattr(Store, "write", write_late)
+        with pytest.raises(PeerError, match="another run has taken up training 't'"):
+            box.put("t", at(1), MODEL, run=fingerprint(KEY))
+        assert (box.held("t"), box.nbytes) == ((), 0)
+    assert not list(tmp_path.glob("*/*.model"))
 
 
 @pytest.mark.parametrize("training", ["../../escape", "/etc/passwd", "a\0b", "x" * 5000, "é\udc80"])
