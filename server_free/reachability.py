@@ -108,16 +108,21 @@ class Probed:
         return json.dumps(content, separators=(",", ":"))
 
     @staticmethod
-    def load(text: str, reader: int) -> Probed:
-        """Return what :meth:`dump` wrote at node ``reader``; "" means that nothing was probed."""
+    def load(text: str, reader: int, num_nodes: int) -> Probed:
+        """Return what :meth:`dump` wrote at node ``reader``; "" means that nothing was probed.
+
+        Raises ``PlanError`` for anything else, also for nodes that are not among ``num_nodes``.
+        """
         try:
             content = json.loads(text or "{}")
-            pairs = [
-                Unreachable(reader, int(holder), str(address), str(kind), str(reason))
-                for holder, address, kind, reason in content.get("unreachable", ())
-            ]
-            return Probed(tuple(map(int, content.get("reached", ()))), tuple(pairs))
-        except (ValueError, TypeError, AttributeError) as error:
+            rows, reached = content.get("unreachable", []), content.get("reached", [])
+            if any(list(map(type, row)) != [int, str, str, str] for row in rows):
+                raise TypeError("a pair is not holder, address, kind and reason")
+            nodes, others = set(range(num_nodes)) - {reader}, [*reached, *(row[0] for row in rows)]
+            if any(type(node) is not int or node not in nodes for node in others):
+                raise ValueError(f"it can talk to {sorted(nodes)!r:.100}, not to {others!r:.100}")
+            return Probed(tuple(reached), tuple(Unreachable(reader, *row) for row in rows))
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise PlanError(f"these are no probes of node {reader}: {error}") from error
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from flwr.app import MetricRecord, RecordDict
 from flwr.supercore import log
 
+from ..server_free.errors import PlanError, one_line
+
 __all__ = ["evaluate_metrics", "per_round", "train_metrics"]
 
 Value = float | list[float]
@@ -80,12 +82,30 @@ def per_round(
         Metric -> one value for each of them.
     odd : str (default: "{}")
         JSON, metric -> round -> value, for metrics that are lists or absent in some rounds.
+
+    Raises
+    ------
+    PlanError
+        If they are not that: both come from a client.
     """
-    values: dict[int, dict[str, Any]] = {round: {} for round in rounds}
-    for key, column in stacked.items():
-        for round, value in zip(rounds, column, strict=True):
-            values[round][key] = value
-    for key, by_round in json.loads(odd).items() if odd != "{}" else ():
-        for text, value in by_round.items():
-            values[int(text)][key] = value
-    return {t: RecordDict({"metrics": MetricRecord(found)}) for t, found in values.items()}
+    try:
+        values: dict[int, dict[str, Any]] = {round: {} for round in rounds}
+        for key, column in stacked.items():
+            for round, value in zip(rounds, column, strict=True):
+                values[round][key] = value
+        for key, by_round in json.loads(odd).items() if odd != "{}" else ():
+            for text, value in by_round.items():
+                values[int(text)][key] = _checked(value)
+        return {t: RecordDict({"metrics": MetricRecord(found)}) for t, found in values.items()}
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise PlanError(
+            f"they do not fit the {len(rounds)} rounds that it played: {one_line(error)}"
+        ) from error
+
+
+def _checked(value: Any) -> Any:
+    """Return the value of a metric; JSON knows numbers that are none of Flower's."""
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, int) and abs(number) >> 63:
+            raise ValueError(f"one is an integer of {number.bit_length()} bits, not of 64")
+    return value

@@ -19,12 +19,11 @@ from flwr.app import (
 )
 from flwr.supercore import log
 
-from ..server_free.errors import CheckpointError, GossipError, ModError
+from ..server_free.errors import CheckpointError, GossipError, ModError, PlanError
 from ..server_free.mixing import mix
 from ..server_free.models import Model
-from ..server_free.orders import FROM_SCRATCH, RECORD, Loss, Report, read
+from ..server_free.orders import FROM_SCRATCH, RECORD, Loss
 from ..server_free.plans import VACANT, Plan
-from ..server_free.reachability import Probed
 from ..server_free.sketches import estimate
 from .attendance import Attendance
 from .dispatch import Dispatch
@@ -33,6 +32,7 @@ from .hearsay import Hearsay, first_read
 from .metrics import per_round
 from .pacing import Pacer
 from .per_node import PerNode
+from .replies import Expected, Reported, read_reply
 from .results import GossipResult
 from .roster import AWAY
 from .sizes import content_bytes
@@ -69,7 +69,7 @@ class Training:
     wants_models: Callable[[int], bool]
     last: int = 0
     result: GossipResult = field(default_factory=GossipResult)
-    reports: dict[int, Report] = field(default_factory=dict)
+    reports: dict[int, Reported] = field(default_factory=dict)
     hearsay: Hearsay = field(init=False)
     told: set[Loss] = field(init=False)
     sketches: list[Any] = field(default_factory=list)
@@ -194,41 +194,33 @@ class Training:
             log(WARNING, "a reply of Flower node %d is not of this training.", node)
             return
         try:
-            report = self._report(node, reply)
-            losses = Loss.load(report.losses)
-            probed = Probed.load(report.probed, node)
+            said = self._read(node, reply)
         except GossipError as error:
             self._failed(node, reply, str(error))
             return
-        self.reports[node] = report
-        fresh = [loss for loss in dict.fromkeys(losses) if loss not in self.told]
+        report, self.reports[node] = said.report, said
+        fresh = [loss for loss in dict.fromkeys(said.losses) if loss not in self.told]
         self.told.update(fresh)  # readers tell of a holder's losses too, perhaps much later
-        self.hearsay.take(node, fresh, probed)
+        self.hearsay.take(node, fresh, said.probed)
         evaluating = reply.metadata.message_type == MessageType.EVALUATE
         self.per_node.take(node, report, reply.content, evaluating)
         self.result.traffic.bytes_between_clients += report.bytes_fetched
         self.result.traffic.bytes_relayed += report.bytes_relayed
-        if report.sketch:
-            self.sketches.append(np.frombuffer(report.sketch, "<f4"))
-        record = reply.content.get(self.dispatch.settings.arrayrecord_key)
-        if isinstance(record, ArrayRecord) and record:
-            model = {name: array.numpy() for name, array in record.items()}
-            self.served[int(slots[reply.metadata.src_node_id])] = model
+        if said.sketch is not None:
+            self.sketches.append(said.sketch)
+        if said.model is not None and (slot := int(slots[reply.metadata.src_node_id])) >= 0:
+            self.served[slot] = said.model
         if report.failure:
             self._failed(node, reply, report.failure)
 
-    def _report(self, node: int, reply: Message) -> Report:
-        """Return the report in a reply; ``ModError`` or ``PlanError`` when there is none."""
+    def _read(self, node: int, reply: Message) -> Reported:
+        """Return what a reply says; raises the ``GossipError`` of one that says nothing."""
         if reply.has_error():
             raise ModError(reply.error.reason or f"error code {reply.error.code}")
         self._count(reply.content)
-        record = reply.content.get(RECORD)
-        if not isinstance(record, ConfigRecord):
-            raise ModError(
-                "its reply has no report: gossip_mod does not wrap this function; write "
-                "ClientApp(mods=[gossip_mod]), not only @app.train(mods=[gossip_mod])"
-            )
-        return read(Report, dict(record.items()), f"node {node}")
+        signature, key = self.dispatch.signature, self.dispatch.settings.arrayrecord_key
+        expected = Expected(self.plan.num_nodes, self.last, signature, key)
+        return read_reply(node, reply.content, expected)
 
     def _failed(self, node: int, reply: Message, reason: str) -> None:
         """Note a failure; a node that only failed to evaluate goes on training, as in FedAvg."""
@@ -262,19 +254,27 @@ class Training:
         That of the node that began last: the others' clients waited for it at first, which says
         how long processes take to start, not how long rounds take.
         """
-        reports = self.reports.values()
-        to_the_end = [r.seconds for r in reports if r.rounds.split(",")[-1] == str(self.last)]
-        return min(to_the_end, default=max((r.seconds for r in reports), default=0.0))
+        to_the_end, others = [], [0.0]
+        for one in self.reports.values():
+            ended = one.rounds[-1:] == (self.last,)
+            (to_the_end if ended else others).append(one.report.seconds)
+        return min(to_the_end, default=max(others))
 
     def metrics_by_round(self, replies: Iterable[Message]) -> dict[int, dict[int, RecordDict]]:
-        """Return round -> node -> its train metrics, in node order."""
+        """Return round -> node -> its train metrics, in node order.
+
+        Of a node whose metrics cannot be read there are none, and a failure is noted.
+        """
         found: dict[int, dict[int, RecordDict]] = {}
         for node, content in self._reported(replies):
-            rounds = [int(text) for text in self.reports[node].rounds.split(",") if text]
-            record = content.get("metrics")
+            one, record = self.reports[node], content.get("metrics")
             stacked = record if isinstance(record, MetricRecord) else MetricRecord()
-            odd = self.reports[node].odd_metrics
-            for round, metrics in per_round(rounds, stacked, odd).items():
+            try:
+                by_round = per_round(one.rounds, stacked, one.report.odd_metrics)
+            except PlanError as error:
+                self.attendance.note(node, f"metrics of node {node}: {error}")
+                continue
+            for round, metrics in by_round.items():
                 found.setdefault(round, {})[node] = metrics
         return {t: dict(sorted(found[t].items())) for t in sorted(found)}
 

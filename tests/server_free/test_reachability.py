@@ -61,14 +61,34 @@ def test_of_many_a_sample_is_probed(spec: str, schedule: Schedule) -> None:
 def test_what_the_probes_said_travels_as_text() -> None:
     lost = Unreachable(3, 5, "10.0.0.5:9400", "refused", "nobody listens")
     probed = Probed((1, 2), (lost,))
-    assert Probed.load(probed.dump(), reader=3) == probed
-    assert Probed.load("", reader=3) == Probed()
+    assert Probed.load(probed.dump(), reader=3, num_nodes=6) == probed
+    assert Probed.load("", reader=3, num_nodes=6) == Probed()
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"unreachable": [[1]]}', '{"reached": ["x"]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[]", "{", "null", "[" * 100_000),
+        *('{"unreachable": [[1]]}', '{"unreachable": [[1, 2, "refused", ""]]}'),
+        *('{"unreachable": [[1, "a:1", "odd", ""]]}', '{"unreachable": {"1": "refused"}}'),
+        *(
+            '{"unreachable": [[6, "a:1", "refused", ""]]}',
+            '{"unreachable": [[-1, "a:1", "refused", ""]]}',
+        ),
+        *('{"unreachable": [[3, "a:1", "refused", ""]]}', '{"unreachable": 7}'),
+        *(
+            '{"reached": ["x"]}',
+            '{"reached": [Infinity]}',
+            '{"reached": [6]}',
+            '{"reached": [true]}',
+        ),
+        *('{"reached": [1.0]}', '{"reached": 7}', '{"reached": [[1]]}'),
+    ],
+    ids=lambda text: text[:60],
+)
 def test_what_are_no_probes(text: str) -> None:
     with pytest.raises(PlanError, match="node 3"):
-        Probed.load(text, reader=3)
+        Probed.load(text, reader=3, num_nodes=6)
 
 
 def test_a_kind_is_one_of_those_that_are_documented() -> None:
