@@ -254,11 +254,9 @@ class Training:
         That of the node that began last: the others' clients waited for it at first, which says
         how long processes take to start, not how long rounds take.
         """
-        to_the_end, others = [], [0.0]
-        for one in self.reports.values():
-            ended = one.rounds[-1:] == (self.last,)
-            (to_the_end if ended else others).append(one.report.seconds)
-        return min(to_the_end, default=max(others))
+        said = self.reports.values()
+        to_the_end = [one.report.seconds for one in said if one.rounds[-1:] == (self.last,)]
+        return min(to_the_end, default=max((one.report.seconds for one in said), default=0.0))
 
     def metrics_by_round(self, replies: Iterable[Message]) -> dict[int, dict[int, RecordDict]]:
         """Return round -> node -> its train metrics, in node order.
