@@ -1,7 +1,8 @@
-"""Machines made of Linux network namespaces: own addresses, a switch between them, slow links.
+"""Machines made of Linux network namespaces: own addresses, a switch between them, bad links.
 
 Nothing of the host's network is touched: the switch is a namespace too, and all that is made here
 goes with the namespaces when these are deleted. Needs root, and ``ip`` and ``tc`` of iproute2.
+Rates are the kernel's work (tbf), delay and loss that of :mod:`cables`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from cables import Cable, new_end
 
 COMMAND_S = 20.0
 CLONE_NEWNET = 0x40000000
@@ -38,12 +41,8 @@ class Machine:
     @contextmanager
     def inside(self) -> Iterator[None]:
         """Let this thread, and what it starts, be on this machine as far as the network goes."""
-        with open("/proc/thread-self/ns/net") as here, open(NETNS / self.namespace) as there:
-            _enter(there.fileno())
-            try:
-                yield
-            finally:
-                _enter(here.fileno())
+        with _inside(self.namespace):
+            yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +71,40 @@ class Machines:
             _neighbour(here, there, "del")
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What joins a machine to the switch.
+
+    Parameters
+    ----------
+    rate : str (default: "200mbit")
+        Both ways, as ``tc`` takes it.
+    delay_s : float (default: 0.0)
+        One way; between two machines there are two links.
+    loss : float (default: 0.0)
+        Probability 0..1 that a packet is lost on its way.
+    """
+
+    rate: str = "200mbit"
+    delay_s: float = 0.0
+    loss: float = 0.0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the kernel can do it alone."""
+        return not (self.delay_s or self.loss)
+
+
 @contextmanager
-def machines(names: Sequence[str], rate: str = "200mbit") -> Iterator[Machines]:
-    """Make one machine for each name, joined by links of ``rate``, and take all away at the end.
+def machines(names: Sequence[str], link: Link | None = None) -> Iterator[Machines]:
+    """Make one machine for each name, joined by links, and take all away at the end.
 
     Parameters
     ----------
     names : Sequence[str]
         Up to 200 different short names.
-    rate : str (default: "200mbit")
-        Of each link, both ways, as ``tc`` takes it.
+    link : Link, optional
+        What each link is like.
 
     Raises
     ------
@@ -97,7 +120,8 @@ def machines(names: Sequence[str], rate: str = "200mbit") -> Iterator[Machines]:
         _run("ip", "-n", switch, "link", "add", "br0", "type", "bridge")
         _run("ip", "-n", switch, "link", "set", "br0", "up")
         made = tuple(
-            _machine(tag, name, number, switch, rate, stack) for number, name in enumerate(names)
+            _machine(tag, name, number, switch, link or Link(), stack)
+            for number, name in enumerate(names)
         )
         yield Machines(switch, made)
 
@@ -120,18 +144,24 @@ def why_not() -> str | None:
     return None
 
 
-def _machine(tag: str, name: str, number: int, switch: str, rate: str, stack: ExitStack) -> Machine:
+def _machine(
+    tag: str, name: str, number: int, switch: str, link: Link, stack: ExitStack
+) -> Machine:
     address = f"10.77.0.{number + 1}"
     machine = Machine(name, _namespace(f"{tag}-{name}", stack), address, f"port{number}")
     inside = ("ip", "-n", machine.namespace)
-    link = ("type", "veth", "peer", "name", machine.port, "netns", switch)
-    _run(*inside, "link", "add", "eth0", *link)
+    if link.is_plain:
+        pair = ("type", "veth", "peer", "name", machine.port, "netns", switch)
+        _run(*inside, "link", "add", "eth0", *pair)
+    else:
+        ends = _end(machine.namespace, "eth0"), _end(switch, machine.port)
+        stack.enter_context(Cable(ends, link.delay_s, link.loss, seed=number))
     _run(*inside, "addr", "add", f"{address}/24", "dev", "eth0")
     _run(*inside, "link", "set", "eth0", "up")
     _run(*inside, "link", "set", "lo", "up")
     _run("ip", "-n", switch, "link", "set", machine.port, "master", "br0", "up")
-    _shape(machine.namespace, "eth0", rate)
-    _shape(switch, machine.port, rate)
+    _shape(machine.namespace, "eth0", link.rate)
+    _shape(switch, machine.port, link.rate)
     return machine
 
 
@@ -139,6 +169,15 @@ def _namespace(name: str, stack: ExitStack) -> str:
     _run("ip", "netns", "add", name)
     stack.callback(_run, "ip", "netns", "delete", name)
     return name
+
+
+def _end(namespace: str, device: str) -> int:
+    """Make one end of a cable."""
+    try:
+        with _inside(namespace):
+            return new_end(device)
+    except OSError as error:
+        raise NoNamespaces(f"no TAP device for a line with delay or loss: {error}") from error
 
 
 def _shape(namespace: str, device: str, rate: str) -> None:
@@ -155,6 +194,16 @@ def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False)
     if done.returncode != 0:
         raise NoNamespaces(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
+
+
+@contextmanager
+def _inside(namespace: str) -> Iterator[None]:
+    with open("/proc/thread-self/ns/net") as here, open(NETNS / namespace) as there:
+        _enter(there.fileno())
+        try:
+            yield
+        finally:
+            _enter(here.fileno())
 
 
 def _enter(namespace: int) -> None:

@@ -7,8 +7,13 @@ it, as in ``examples/multi_machine/namespaces.py``, whose parts these are.
 from __future__ import annotations
 
 import re
+import socket
+import struct
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -58,9 +63,61 @@ def reaches(place: machines.Machine) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+@needs_machines
+def test_a_link_has_the_delay_and_the_losses_that_were_asked_for() -> None:
+    with machines.machines(["a", "b"], machines.Link("50mbit", 0.005, 0.2)) as network:
+        one, other = network.all
+        with one.inside():
+            sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with other.inside():
+            receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with sender, receiver:
+            receiver.bind((other.address, 5000))
+            receiver.settimeout(0.25)
+            delays = list(arriving(400, sender, receiver, (other.address, 5000)))
+    assert min(delays) >= 0.010
+    assert 0.45 < len(delays) / 400 < 0.83  # 0.8 ** 2
+
+
+def arriving(
+    number: int, sender: socket.socket, receiver: socket.socket, address: tuple[str, int]
+) -> Iterator[float]:
+    """Yield the seconds under way of each of so many packets that arrives."""
+    for _ in range(0, number, 50):
+        for _ in range(50):
+            sender.sendto(struct.pack("d", time.monotonic()), address)
+        with suppress(TimeoutError):
+            for _ in range(50):
+                (sent,) = struct.unpack("d", receiver.recv(8))
+                yield time.monotonic() - sent
+
+
+@needs_machines
+def test_a_line_that_loses_packets_carries_tcp_whole() -> None:
+    sent = bytes(range(256)) * 4000
+    with machines.machines(["a", "b"], machines.Link("50mbit", 0.001, 0.01)) as network:
+        one, other = network.all
+        with other.inside():
+            listening = socket.create_server((other.address, 5001))
+        with listening, ThreadPoolExecutor(1) as pool:
+            listening.settimeout(30.0)
+            received = pool.submit(read_all, listening)
+            with one.inside(), socket.create_connection((other.address, 5001), 30.0) as line:
+                line.sendall(sent)
+            assert received.result(60.0) == sent
+
+
+def read_all(listening: socket.socket) -> bytes:
+    """Return what one connection brings."""
+    line, _ = listening.accept()
+    with line:
+        line.settimeout(30.0)
+        return b"".join(iter(lambda: line.recv(1 << 16), b""))
+
+
 @pytest.fixture(scope="module")
 def run() -> Iterator[tuple[RunOutput, namespaces.Outage]]:
-    with machines.machines(["superlink", *namespaces.HOSPITALS], namespaces.RATE) as network:
+    with machines.machines(["superlink", *namespaces.HOSPITALS], namespaces.LINK) as network:
         outage = namespaces.Outage(network, network.all[-1])
         with namespaces.deployed(network) as link:
             yield namespaces.train(link, network, outage.watch), outage
