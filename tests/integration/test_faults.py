@@ -11,6 +11,8 @@ from fault_scenarios import SCENARIOS, Scenario
 from faults import run
 
 CHOSEN = (
+    "client killed before it trains",
+    "client killed after it trained, before it published",
     "client killed while models move",
     "peer killed and started again, empty",
     "machine killed, back after 1 s",
@@ -19,6 +21,8 @@ CHOSEN = (
     "line mute for long, then heals",
     "half a model, always",
     "one bit turned, once",
+    "a slow node",
+    "a reader not ready for its models",
     "clocks a day apart",
     "Teleportation, k = 1: its holder killed",
 )
