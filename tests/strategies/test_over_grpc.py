@@ -7,6 +7,7 @@ in a deployment.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -144,3 +145,19 @@ def test_a_peer_that_is_full_is_a_failure_that_says_what_to_raise() -> None:
     assert {loss.holder for loss in result.losses} == {2}
     final = expected(result, 3)[list(result.served_slots)]
     np.testing.assert_allclose(to_vector(result.arrays), final.mean(axis=0), **CLOSE)
+
+
+def test_a_site_twenty_times_slower_than_the_rest_costs_time_and_nothing_else() -> None:
+    """A round of it is longer than the deadline of peers that say nothing."""
+    slow, usual_s, rounds = 2, 0.06, 3
+
+    def before_train(node: int, round: int) -> None:
+        time.sleep(usual_s * (20 if node == slow else 1))
+
+    strategy = Gossip("ring", rounds_per_message=3, fraction_evaluate=0.0, peer_timeout=1.0)
+    with peers(4) as hosts:
+        result = deployed(strategy, hosts, Calls(), rounds, before_train=before_train)
+    assert (result.losses, result.failures) == ([], {})
+    np.testing.assert_allclose(
+        to_vector(result.arrays), expected(result, rounds).mean(axis=0), **CLOSE
+    )
