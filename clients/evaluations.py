@@ -8,10 +8,11 @@ from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 from flwr.supercore import log
 
-from ..server_free.errors import GossipError, one_line
+from ..server_free.errors import GossipError
 from ..server_free.orders import RECORD, Evaluation, Loss, Report
 from ..server_free.peers.links import Traffic
 from .dialects import Dialect, checked_reply
+from .key_errors import explained
 from .records import report_record, split
 from .sessions import config_in, open_session, user_config
 
@@ -43,7 +44,7 @@ def run_evaluation(
         failure = str(error)
     except Exception as error:
         log(ERROR, "gossip_mod: the evaluate function raised", exc_info=error)
-        failure = one_line(error)
+        failure = explained(error, msg.content, "evaluate_config")
     report = Report(
         node=order.node,
         losses=Loss.dump(losses),

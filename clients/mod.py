@@ -35,6 +35,7 @@ from ..server_free.orders import (
 from ..server_free.peers.links import describe as describe_peer
 from .dialects import dialect_for
 from .evaluations import run_evaluation
+from .half_done import tell_of_other_strategy
 from .placement import Placement, find_placement
 from .records import record_of
 from .segments import run_segment
@@ -54,6 +55,7 @@ def gossip_mod(msg: Message, ctxt: Context, call_next: ClientAppCallable) -> Mes
     """
     record = record_of(msg.content, RECORD, ConfigRecord) if msg.has_content() else None
     if record is None:
+        tell_of_other_strategy(msg)
         return call_next(msg, ctxt)
     values = dict(record.items())
     placement = find_placement()

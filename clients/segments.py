@@ -13,13 +13,14 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp.typing import ClientAppCallable
 from flwr.supercore import log
 
-from ..server_free.errors import GossipError, PlanMismatch, one_line
+from ..server_free.errors import GossipError, PlanMismatch
 from ..server_free.models import Model
 from ..server_free.orders import RECORD, Loss, Report, Segment, plugin_version
 from ..server_free.peers.links import ModelId, Traffic
 from ..server_free.sketches import sketch
 from .dialects import Dialect, checked_reply
 from .gathering import Latest
+from .key_errors import explained
 from .loss_notes import with_note
 from .records import join, report_record, split, to_record
 from .sessions import Session, config_in, open_session, user_config
@@ -56,7 +57,7 @@ def run_segment(
         failure = str(error)
     except Exception as error:
         log(ERROR, "gossip_mod: the train function raised", exc_info=error)
-        failure = one_line(error)
+        failure = explained(error, msg.content, "train_config")
     return Message(runner.reply(failure), reply_to=msg)
 
 
@@ -112,7 +113,7 @@ class _Runner:
         before = len(self.losses)
         gate, given = session.gatherer.gate, session.gatherer.mixed(slot, round - 1)
         trained = self._train(given, round)
-        gate.check(trained, f"node {self.order.node}'s trained model of round {round}")
+        gate.check(trained, "its trained model")
         id = ModelId(round=round, slot=slot, node=self.order.node)
         readers = session.plan.readers(self.order.node, round)
         # That of the last round is read again: by this node, by evaluations, and by readers
