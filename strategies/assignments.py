@@ -56,12 +56,31 @@ class Assignment:
         return Attendance(grid, members, Pairs(settings.unreachable))
 
 
-def check_arguments(timeout: float, initial: ArrayRecord) -> None:
+def check_arguments(
+    grid: object, initial: object, timeout: object, **configs: ConfigRecord | None
+) -> None:
     """Raise ``PlanError`` or ``ModelError`` for what no run can begin with."""
+    if not isinstance(grid, Grid):
+        raise PlanError(
+            f"grid is {_kind(grid)}, allowed is the Grid that @app.main() was given: "
+            "strategy.start(grid=grid, initial_arrays=...)."
+        )
     if not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
         raise PlanError(f"timeout is {timeout!r}, allowed is a number of seconds above 0.")
+    for name, config in configs.items():
+        if not isinstance(config, ConfigRecord | None):
+            raise PlanError(f"{name} is {_kind(config)}, allowed is ConfigRecord({{...}}).")
+    if not isinstance(initial, ArrayRecord):
+        raise ModelError(
+            f"initial_arrays is {_kind(initial)}, allowed is an ArrayRecord: "
+            "ArrayRecord(model.state_dict()), or ArrayRecord([...]) of numpy arrays."
+        )
     if not initial:
         raise ModelError("initial_arrays is empty; give ArrayRecord(model.state_dict()).")
     model = {name: array.numpy() for name, array in initial.items()}
     check_dtypes(model, "initial_arrays")
     check_finite(model, "initial_arrays")
+
+
+def _kind(value: object) -> str:
+    return f"of type {type(value).__name__}"

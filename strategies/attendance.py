@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
 
@@ -15,6 +16,8 @@ from .pairs import Pairs
 from .roster import Member, hello, introduction
 
 __all__ = ["Attendance"]
+
+_MOST_LISTED = 8
 
 
 @dataclass(slots=True)
@@ -60,8 +63,12 @@ class Attendance:
         """Raise ``NoNodesLeft`` with the reasons when no node is live."""
         if self.live:
             return
-        lines = [f"node {node}: {reasons[-1]}" for node, reasons in self.failures.items()]
-        raise NoNodesLeft("no node is left in the training:\n  " + "\n  ".join(lines[:20]))
+        nodes: dict[str, list[int]] = {}
+        for node, reasons in self.failures.items():
+            nodes.setdefault(reasons[-1], []).append(node)
+        lines = [f"{_listed(group)}: {reason}" for reason, group in nodes.items()]
+        between = "\n  " if len(lines) > 1 else " "
+        raise NoNodesLeft(f"no node is left in the training:{between}{between.join(lines[:20])}")
 
     def greet_absent(self) -> list[int]:
         """Return the nodes that are back; greet the absent ones again. Nothing here waits."""
@@ -102,3 +109,11 @@ class Attendance:
             self.live.add(node)
             return node
         return None
+
+
+def _listed(nodes: Sequence[int]) -> str:
+    if len(nodes) == 1:
+        return f"node {nodes[0]}"
+    shown = ", ".join(map(str, nodes[:_MOST_LISTED]))
+    more = len(nodes) - _MOST_LISTED
+    return f"nodes {shown}" + (f" and {more} more" if more > 0 else "")

@@ -26,8 +26,9 @@ from ..server_free.plans import Plan
 from .assignments import Assignment, EvaluateFn, check_arguments
 from .attendance import Attendance
 from .checkpoints import open_checkpoint
+from .client_errors import why_unevaluated
 from .dispatch import Dispatch
-from .metrics import evaluate_metrics, train_metrics
+from .metrics import evaluate_metrics, lacking, train_metrics
 from .pacing import Pacer
 from .planes import Plane, open_plane
 from .recording import Recording, settings_of
@@ -104,7 +105,11 @@ class Decentralized(Strategy):
             Each names the field or node, the value, and what to do.
         """
         num_rounds = check_count("num_rounds", num_rounds, least=0)
-        check_arguments(timeout, initial_arrays)
+        check_arguments(
+            *(grid, initial_arrays, timeout),
+            train_config=train_config,
+            evaluate_config=evaluate_config,
+        )
         self._log_start(num_rounds, initial_arrays)
         began = time.monotonic()
         train = ConfigRecord() if train_config is None else train_config
@@ -139,9 +144,13 @@ class Decentralized(Strategy):
         replies = list(replies)
         aggregate = self.settings.train_metrics_aggr_fn or train_metrics
         last: MetricRecord | None = None
+        key = self.settings.weighted_by_key
         for round, records in training.metrics_by_round(replies).items():
-            last = aggregate(list(records.values()), self.settings.weighted_by_key)
-            training.result.train_metrics_clientapp[round] = last
+            last = aggregate(list(records.values()), key)
+            told = training.result.train_metrics_clientapp
+            told[round] = last
+            if len(told) == 1 and (line := lacking(list(records.values()), key)):
+                log(WARNING, "%s", line)
         return (mean_of(training.served) if training.served else None), last
 
     def configure_evaluate(
@@ -183,6 +192,14 @@ class Decentralized(Strategy):
     @abstractmethod
     def describe(self) -> str:
         """Return one line on who is active and along which topology."""
+
+    def initialize_parameters(self, client_manager: object) -> None:
+        """Refuse Flower's old ServerApp, which calls this first, with what to write instead."""
+        raise PlanError(
+            f"{type(self).__name__} needs Flower's ServerApp of today; instead of server_fn write "
+            "app = ServerApp() and @app.main() above def main(grid, context), which calls "
+            "strategy.start(grid=grid, initial_arrays=ArrayRecord(...), num_rounds=...)."
+        )
 
     # --- the run ----------------------------------------------------------------------------
 
@@ -336,10 +353,12 @@ class Decentralized(Strategy):
         arrays, config = training.result.arrays, assignment.evaluate
         messages = list(self.configure_evaluate(round, arrays, config, grid))
         if messages:
-            metrics = self.aggregate_evaluate(round, training.exchange(messages))
+            replies = training.exchange(messages)
+            metrics = self.aggregate_evaluate(round, replies)
             training.attendance.check_alive()
             if metrics is None:
-                log(WARNING, "no node evaluated after round %d.", round)
+                why = why_unevaluated(training.failures_in(replies))
+                log(WARNING, "no node evaluated after round %d: %s", round, why)
             else:
                 log(INFO, "\t└──> Evaluation: %s", dict(metrics))
         self._evaluate_served(training, assignment.evaluate_fn)
@@ -370,7 +389,10 @@ class Decentralized(Strategy):
     @property
     def _current(self) -> Training:
         if self._training is None:
-            raise PlanError(f"{type(self).__name__} works only inside its start(...).")
+            raise PlanError(
+                f"{type(self).__name__} works only inside its start(...): call that itself, a "
+                "strategy wrapped around it cannot."
+            )
         return self._training
 
     def _log_start(self, num_rounds: int, initial: ArrayRecord) -> None:

@@ -16,7 +16,7 @@ from flwr.supercore import log
 
 from ..server_free.errors import PlanError, one_line
 
-__all__ = ["evaluate_metrics", "per_round", "train_metrics"]
+__all__ = ["evaluate_metrics", "lacking", "per_round", "train_metrics"]
 
 Value = float | list[float]
 
@@ -29,6 +29,19 @@ def train_metrics(records: list[RecordDict], weighted_by_key: str) -> MetricReco
 def evaluate_metrics(records: list[RecordDict], weighted_by_key: str) -> MetricRecord:
     """Return what :func:`train_metrics` does and ``key-min`` and ``key-max`` over the nodes."""
     return _aggregated(records, weighted_by_key, spread=True)
+
+
+def lacking(records: Sequence[RecordDict], weighted_by_key: str) -> str:
+    """Return what the nodes' metrics of one round lack, as one line; "" if nothing."""
+    nodes = [_flattened(record) for record in records]
+    if not any(nodes):
+        return "nodes return no metrics: put a MetricRecord({...}) into the reply."
+    if any(weighted_by_key not in node for node in nodes if node):
+        return (
+            f"nodes return no metric {weighted_by_key!r}, so there are no weighted means: put it "
+            "into the MetricRecord, or name another in the strategy's weighted_by_key."
+        )
+    return ""
 
 
 def _aggregated(records: list[RecordDict], weighted_by_key: str, spread: bool) -> MetricRecord:

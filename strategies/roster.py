@@ -15,6 +15,7 @@ from flwr.supercore import log
 
 from ..server_free.errors import GossipError, ModError, RosterError
 from ..server_free.orders import RECORD, Hello, Introduction, read
+from .client_errors import NO_MOD, at_first_contact
 from .exchange import push
 
 __all__ = ["AWAY", "Member", "assemble", "hello", "introduction", "ordered", "reassemble"]
@@ -22,10 +23,6 @@ __all__ = ["AWAY", "Member", "assemble", "hello", "introduction", "ordered", "re
 _DEFAULT_MINIMUM = 2
 AWAY = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE}
 _NAMELESS = "no identity"
-_NO_MOD = (
-    "Its ClientApp must be made with ClientApp(mods=[gossip_mod]) "
-    "(from flwr_gossip.clients import gossip_mod), gossip_mod first."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +55,11 @@ def introduction(reply: Message) -> Introduction | None:
     if reply.has_error():
         if reply.error.code in AWAY:
             return None
-        raise ModError(f"{node} failed at first contact: {reply.error.reason}. {_NO_MOD}")
+        raise at_first_contact(node, reply.error)
     record = reply.content.get(RECORD)
     answer = dict(record.items()) if isinstance(record, ConfigRecord) else {}
     if answer.get("kind", Hello.KIND) == Hello.KIND:  # nothing, or our own record sent back
-        raise ModError(f"{node} answered without gossip_mod. {_NO_MOD}")
+        raise ModError(f"{node} answered without gossip_mod. {NO_MOD}")
     intro = read(Introduction, answer, node)
     if intro.failure:
         identity = Member(reply.metadata.src_node_id, intro).identity
@@ -104,8 +101,9 @@ class _Gathering:
 
     @property
     def num_nodes(self) -> int | None:
-        """Number of nodes of an ``InProcessGrid``, None of a grid to which more may come."""
-        return getattr(self.grid, "num_nodes", None)
+        """Number of nodes where no more can come, as in a simulation; None where they may."""
+        simulated = {m.intro.num_partitions for m in self.members.values() if m.intro.simulated}
+        return getattr(self.grid, "num_nodes", max(simulated, default=None))
 
     @property
     def exhausted(self) -> bool:
@@ -182,7 +180,9 @@ def _too_few(gathering: _Gathering, timeout_s: float) -> GossipError:
         return RosterError(
             f"{len(gathering.members)} of the grid's {gathering.num_nodes} node(s) are ready and "
             f"no more can come, {gathering.required} are needed (min_available_nodes, else "
-            "num-partitions). Give the grid more nodes, or lower min_available_nodes."
+            "num-partitions). Lower min_available_nodes, or simulate more nodes: flwr run ... "
+            f"--federation-config 'num-supernodes={gathering.required}', flwr-gossip simulate ... "
+            f"--nodes {gathering.required}."
         )
     silent = sorted(m.metadata.dst_node_id for m in gathering.waiting.values())
     return RosterError(

@@ -26,6 +26,7 @@ from ..server_free.orders import FROM_SCRATCH, RECORD, Loss
 from ..server_free.plans import VACANT, Plan
 from ..server_free.sketches import estimate
 from .attendance import Attendance
+from .client_errors import reason_of
 from .dispatch import Dispatch
 from .exchange import exchange
 from .hearsay import Hearsay, first_read
@@ -216,7 +217,7 @@ class Training:
     def _read(self, node: int, reply: Message) -> Reported:
         """Return what a reply says; raises the ``GossipError`` of one that says nothing."""
         if reply.has_error():
-            raise ModError(reply.error.reason or f"error code {reply.error.code}")
+            raise ModError(reason_of(reply.error))
         self._count(reply.content)
         signature, key = self.dispatch.signature, self.dispatch.settings.arrayrecord_key
         expected = Expected(self.plan.num_nodes, self.last, signature, key)
@@ -284,6 +285,18 @@ class Training:
             self.result.served_slots = tuple(sorted(self.served))
             self.result.served_round = self.last
             self.result.arrays = mean_of(self.served)
+
+    def failures_in(self, replies: Iterable[Message]) -> list[str]:
+        """Return what went wrong at the nodes, from their replies."""
+        node_of = self.attendance.node_of
+        found = []
+        for reply in replies:
+            reported = self.reports.get(node_of(reply.metadata.src_node_id))
+            if reply.has_error():
+                found.append(reason_of(reply.error))
+            elif reported is None or reported.report.failure:
+                found.append(reported.report.failure if reported else "its reply has no report")
+        return found
 
     def _reported(self, replies: Iterable[Message]) -> list[tuple[int, RecordDict]]:
         pairs = [(self.attendance.node_of(r.metadata.src_node_id), r) for r in replies]
