@@ -13,7 +13,7 @@ from ..server_free.schedules import AllActive
 from ..server_free.topologies import Topology
 from .decentralized import Decentralized
 from .settings import Options
-from .specs import fitted
+from .specs import checked, fitted
 
 __all__ = ["Gossip"]
 
@@ -38,7 +38,7 @@ class Gossip(Decentralized):
 
     def __init__(self, topology: str | Topology = "ring", **options: Unpack[Options]) -> None:
         super().__init__(**options)
-        self.topology = topology
+        self.topology = checked(topology)
 
     def plan(self, num_nodes: int, num_rounds: int) -> Plan:
         """Return all nodes active, over the topology."""

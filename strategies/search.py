@@ -24,6 +24,7 @@ from .decentralized import Decentralized
 from .metrics import train_metrics
 from .results import SearchResult, TrafficTotal, Trial
 from .settings import Options
+from .specs import checked_spec
 from .training import Training, mean_of
 
 __all__ = ["TeleportationSearch"]
@@ -90,7 +91,7 @@ class TeleportationSearch(Decentralized):
                 "maximize is True and metric is None, which means a loss: name what is to be "
                 "large, for instance metric='accuracy'."
             )
-        self.topology = topology
+        self.topology = checked_spec(topology)
         self.metric = metric
         self.maximize = maximize
         self.try_all = try_all

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -187,8 +188,33 @@ class Settings:
         allowed = {field.name for field in fields(Settings)}
         unknown: list[Any] = sorted(set(options) - allowed)
         if unknown:
-            raise TypeError(f"unknown option {unknown[0]!r}; allowed are {sorted(allowed)}.")
+            raise TypeError(
+                f"unknown option {unknown[0]!r}{_meant(unknown[0], allowed)}; allowed are "
+                f"{', '.join(sorted(allowed))}."
+            )
         return Settings(**options)
+
+
+_INSTEAD = {
+    "fraction_fit": "leave it out: Gossip trains all nodes, Teleportation(num_active=...) some",
+    "fraction_train": "leave it out: Gossip trains all nodes, Teleportation(num_active=...) some",
+    "initial_parameters": "the model goes into start(initial_arrays=ArrayRecord(...))",
+    "k": "write Teleportation(num_active=...)",
+    "num_active": "only Teleportation has it; Gossip trains all nodes",
+    "num_nodes": "write min_available_nodes, to wait for so many",
+    "num_rounds": "it goes into start(num_rounds=...)",
+}
+"""What to write for what people know from Flower's strategies."""
+
+
+def _meant(option: str, allowed: Collection[str]) -> str:
+    """Return what to do about an option that there is not."""
+    if option.startswith("min_") and option.endswith(("_nodes", "_clients")):
+        return " (write min_available_nodes)"
+    if option in _INSTEAD:
+        return f" ({_INSTEAD[option]})"
+    close = get_close_matches(option, allowed, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _check_number(name: str, value: object, low: float, high: float = math.inf) -> None:

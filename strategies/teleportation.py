@@ -20,7 +20,7 @@ from .decentralized import Decentralized
 from .results import GossipResult
 from .search import TeleportationSearch
 from .settings import Options
-from .specs import fitted
+from .specs import checked, checked_spec, fitted
 
 __all__ = ["Teleportation"]
 
@@ -58,13 +58,14 @@ class Teleportation(Decentralized):
         self._search: TeleportationSearch | None = None
         count = as_count(num_active)
         if num_active == "auto":
-            self._search = TeleportationSearch(_spec(topology), **options)
+            self._search = TeleportationSearch(checked_spec(topology), **options)
         elif count is None or count < 1:
             raise PlanError(
-                f"num_active is {num_active!r}, allowed is 1..n, the number of nodes, or 'auto'."
+                f"num_active is {num_active!r}, allowed is 1..n, the number of nodes, or 'auto'; "
+                "the topology is the second argument."
             )
         self.num_active = num_active if count is None else count
-        self.topology = topology
+        self.topology = checked(topology)
 
     def search(self, num_nodes: int) -> Search | None:
         """Return the search over ``num_nodes`` nodes where num_active is "auto", else None."""
@@ -74,6 +75,12 @@ class Teleportation(Decentralized):
         """Return a fresh draw a round, over the topology of the slots."""
         if self._search or self.num_active == "auto":
             raise PlanError("num_active is 'auto', so there is no one plan; see search(num_nodes).")
+        if self.num_active > num_nodes:
+            raise PlanError(
+                f"num_active is {self.num_active}, allowed is 1..{num_nodes} (there are "
+                f"{num_nodes} nodes); lower it, or start more nodes: in Flower's simulation with "
+                f"flwr run ... --federation-config 'num-supernodes={self.num_active}'."
+            )
         schedule = Teleport(num_nodes, self.num_active, seed=self.settings.seed)
         return Plan(fitted(self.topology, self.num_active), schedule, num_rounds)
 
@@ -88,13 +95,3 @@ class Teleportation(Decentralized):
         if self._search:
             return self._search.describe()
         return f"{self.num_active} active nodes a round, topology over slots: {self.topology}"
-
-
-def _spec(topology: str | Topology) -> str:
-    """Return the topology's spec; ``PlanError`` for one of a fixed number of slots."""
-    if isinstance(topology, str):
-        return topology
-    raise PlanError(
-        f"topology is {topology!r}; with num_active='auto' give a spec that does for any number "
-        "of slots, such as 'one-peer-exponential' or 'ring'."
-    )

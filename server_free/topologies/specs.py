@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 
 from ..errors import PlanError
 from . import base_graphs, catalogue, files, random_graphs
@@ -13,7 +14,7 @@ from .base import Topology
 from .side_by_side import NAME as SIDE_BY_SIDE
 from .side_by_side import parse_side_by_side
 
-__all__ = ["SPECS", "from_spec"]
+__all__ = ["SPECS", "from_spec", "maker_of"]
 
 _WHOLE = r"(\d{1,18})"
 _NUMBER = r"((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
@@ -40,16 +41,18 @@ class _Form:
     pattern: str
     make: Callable[..., Topology]
 
-    def parsed(self, name: str, argument: str, num_nodes: int) -> Topology:
-        """Return the topology ``name:argument``."""
+    def maker(self, spec: str) -> Callable[[int], Topology]:
+        """Return ``num_nodes -> Topology`` for ``spec``, which is ``name:argument``."""
+        name, _, argument = spec.partition(":")
         match = re.fullmatch(self.pattern, argument, flags=re.ASCII)
         if match is None:
             seed = " or with ,seed=S behind it" if self.pattern.endswith(_SEED) else ""
             raise PlanError(
-                f"topology '{name}:{argument}': write {name}:{self.arguments}{seed}, "
+                f"topology {spec!r}: write {name}:{self.arguments}{seed}, "
                 f"for instance {name}:{self.example}."
             )
-        return self.make(num_nodes, *match.groups())
+        make, groups = self.make, match.groups()
+        return lambda num_nodes: make(num_nodes, *groups)
 
 
 def _with_sides(make: Callable[[int, int], Topology]) -> Callable[..., Topology]:
@@ -129,13 +132,21 @@ def from_spec(spec: str, num_nodes: int) -> Topology:
     Raises ``PlanError`` (a ``ValueError``) that names the spec and how it is written, or the
     allowed forms.
     """
+    return maker_of(spec)(num_nodes)
+
+
+def maker_of(spec: str) -> Callable[[int], Topology]:
+    """Return ``num_nodes -> Topology`` for ``spec``; ``PlanError`` as :func:`from_spec`.
+
+    What is wrong whatever the number of nodes is told before that is known.
+    """
     name, colon, argument = spec.partition(":")
     if name in _PLAIN and not colon:
-        return _PLAIN[name](num_nodes)
+        return _PLAIN[name]
     if name in _WITH_ARGUMENTS:
-        return _WITH_ARGUMENTS[name].parsed(name, argument, num_nodes)
+        return _WITH_ARGUMENTS[name].maker(spec)
     if name == SIDE_BY_SIDE:
-        return parse_side_by_side(argument, num_nodes, from_spec)
+        return partial(parse_side_by_side, argument, from_spec=from_spec)
     close = get_close_matches(name.lower().replace("_", "-"), _FORM_OF_NAME, n=1)
     meant = f" (did you mean {_FORM_OF_NAME[close[0]]!r}?)" if close else ""
     raise PlanError(f"topology {spec!r} is unknown{meant}; allowed are {', '.join(SPECS)}.")

@@ -246,7 +246,7 @@ def test_rows_and_columns_are_needed(name: str, argument: str) -> None:
     says = f"^topology '{name}:{argument}': write {name}:RxC, for instance {name}:4x8.$"
     with pytest.raises(PlanError, match=says):
         from_spec(f"{name}:{argument}", num_nodes=4)
-    with pytest.raises(PlanError, match=f"'{name}:': write {name}:RxC"):
+    with pytest.raises(PlanError, match=f"'{name}': write {name}:RxC"):
         from_spec(name, num_nodes=4)
 
 

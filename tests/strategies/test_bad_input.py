@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
 from apps import Calls, initial, local_update, play, quadratic_app, to_vector
@@ -19,7 +19,7 @@ from flwr_gossip.server_free.errors import (
     NoNodesLeft,
     PlanError,
 )
-from flwr_gossip.server_free.orders import PROTOCOL, RECORD
+from flwr_gossip.server_free.orders import RECORD
 from flwr_gossip.server_free.simulation import InProcessGrid
 from flwr_gossip.server_free.topologies import ring
 from flwr_gossip.strategies import Gossip, GossipResult, Teleportation
@@ -32,16 +32,9 @@ from reference import dense
 @pytest.mark.parametrize(
     ("strategy", "match"),
     [
-        (
-            Gossip("rign"),
-            r"topology 'rign' is unknown \(did you mean 'ring'\?\); allowed are .*ring.*torus:RxC",
-        ),
-        (Gossip("ring:4"), r"topology 'ring:4' is unknown"),
-        (Gossip("torus:3"), r"torus:3.*torus:RxC"),
         (Gossip("torus:3x3"), r"torus:3x3.* 9 nodes.*4"),
         (Gossip("torus:0x4"), r"torus:0x4"),
         (Gossip(ring(5)), r"'ring' has 5 nodes, but 4 are needed"),
-        (Gossip(""), r"topology '' is unknown"),
         (Teleportation(5), r"num_active is 5, allowed is 1\.\.4"),
         (Teleportation(2, ring(3)), r"'ring' has 3 nodes, but 2 are needed"),
     ],
@@ -59,19 +52,46 @@ def test_num_active_out_of_range(num_active: Any) -> None:
         Teleportation(num_active)
 
 
-@pytest.mark.parametrize("topology", [None, 7, ["ring"]])
-def test_a_topology_that_is_none(topology: Any) -> None:
-    with pytest.raises((PlanError, TypeError), match="topology"):
-        play(Gossip(topology), quadratic_app(), 2, 1)
+@pytest.mark.parametrize("kind", [Gossip, lambda spec: Teleportation(2, spec)])
+@pytest.mark.parametrize(
+    ("topology", "match"),
+    [
+        ("rign", r"'rign' is unknown \(did you mean 'ring'\?\); allowed are .*ring.*torus:RxC"),
+        ("ring:4", r"topology 'ring:4' is unknown"),
+        ("torus:3", r"topology 'torus:3': write torus:RxC, for instance torus:4x8"),
+        ("torus", r"topology 'torus': write torus:RxC"),
+        ("", r"topology '' is unknown"),
+        (None, r"topology is None, allowed is a spec"),
+        (7, r"topology is 7, allowed is a spec"),
+        (["ring"], r"topology is \['ring'\], allowed is a spec"),
+    ],
+)
+def test_a_topology_that_is_none_is_told_where_it_is_written(
+    kind: Callable[[Any], Decentralized], topology: Any, match: str
+) -> None:
+    with pytest.raises(PlanError, match=match):
+        kind(topology)
 
 
 # --- options ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [Gossip, Teleportation])
-def test_an_unknown_option_is_named_with_the_allowed_ones(kind: Any) -> None:
-    with pytest.raises(TypeError, match=r"'fraction_train'; allowed are .*fraction_evaluate"):
-        kind(fraction_train=0.5)
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("fraction_train", r"'fraction_train' \(leave it out: Gossip trains all nodes"),
+        ("min_train_nodes", r"'min_train_nodes' \(write min_available_nodes\)"),
+        ("min_fit_clients", r"'min_fit_clients' \(write min_available_nodes\)"),
+        ("num_rounds", r"'num_rounds' \(it goes into start\(num_rounds=...\)\)"),
+        ("initial_parameters", r"start\(initial_arrays=ArrayRecord"),
+        ("evaluate_evry", r"'evaluate_evry' \(did you mean 'evaluate_every'\?\)"),
+        ("colour", r"'colour'"),
+    ],
+)
+def test_an_unknown_option_is_named_with_what_to_write(kind: Any, option: str, says: str) -> None:
+    with pytest.raises(TypeError, match=says + r".*; allowed are .*fraction_evaluate"):
+        kind(**{option: 0.5})
 
 
 @pytest.mark.parametrize(
@@ -150,11 +170,6 @@ def test_initial_arrays_of_a_dtype_that_cannot_travel() -> None:
         play(Gossip("ring"), quadratic_app(), 2, 1, arrays)
 
 
-def test_the_hooks_outside_a_run() -> None:
-    with pytest.raises(PlanError, match=r"Gossip works only inside its start"):
-        list(Gossip("ring").configure_train(1, initial(), ConfigRecord(), None))  # type: ignore[arg-type]
-
-
 # --- the roster -------------------------------------------------------------------------------
 
 
@@ -216,11 +231,6 @@ def test_duplicate_peer_names(name: str) -> None:
     refused(configs, rf"peer-name '{name}' is claimed by 2 nodes \(Flower nodes \[1000, 1001\]\)")
 
 
-def test_a_peer_that_does_not_answer_at_the_start() -> None:
-    configs = [{"gossip-peer": "memory:nobody"}] * 2
-    refused(configs, r"Flower node 1000.*memory:nobody.*gossip-peer.*flwr-gossip peer")
-
-
 def test_peer_names_order_the_nodes() -> None:
     names = ["c", "a", "b"]
     calls = Calls()
@@ -258,13 +268,6 @@ def tampered(changes: dict[str, Any], *kinds: str) -> GossipResult:
     grid_type = type("Grid", (Tampering,), {"changes": changes, "kinds": kinds})
     strategy = Gossip("ring", fraction_evaluate=0.0)
     return play(strategy, quadratic_app(), 3, 1, grid_type=grid_type)
-
-
-def test_another_protocol_at_first_contact_names_both_versions() -> None:
-    ours = rf"this side .*protocol {PROTOCOL}\)"
-    match = rf"1001 cannot take part: .*flwr-gossip 9\.9 \(protocol 99\), {ours}"
-    with pytest.raises(GossipError, match=match):
-        tampered({"protocol": 99, "version": "9.9"}, "hello")
 
 
 def test_a_plan_that_the_client_computes_otherwise() -> None:
