@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,16 @@ NUM_ACTIVE = 2
 PARAMETERS = 19_210
 
 
+@dataclass(frozen=True, slots=True)
+class Played:
+    """The summaries by strategy, and what ``flwr run`` showed."""
+
+    summaries: dict[str, dict[str, float]]
+    text: str
+
+
 @pytest.fixture(scope="module")
-def summaries() -> dict[str, dict[str, float]]:
+def played() -> Played:
     with simulation_superlink(NODES) as link:
         file = link.home / "result.json"
         config: dict[str, str | int | float | bool] = {
@@ -38,7 +47,20 @@ def summaries() -> dict[str, dict[str, float]]:
         }
         run = run_app(QUICKSTART, link, config, timeout_s=200)
         print(run.text)
-        return {summary["strategy"]: summary for summary in json.loads(file.read_text())}
+        found = {summary["strategy"]: summary for summary in json.loads(file.read_text())}
+        return Played(found, run.text)
+
+
+@pytest.fixture(scope="module")
+def summaries(played: Played) -> dict[str, dict[str, float]]:
+    return played.summaries
+
+
+def test_another_strategy_than_ours_is_told_where_the_user_looks(played: Played) -> None:
+    """The mod is there and the strategy is FedAvg: meant here, but mostly a change half done."""
+    before, fedavg = played.text.split("Starting FedAvg", 1)
+    assert "write strategy = Gossip(...) in server_app.py" in fedavg
+    assert "write strategy" not in before
 
 
 def test_the_quickstart_plays_every_strategy(summaries: dict[str, dict[str, float]]) -> None:
