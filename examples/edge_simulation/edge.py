@@ -157,7 +157,7 @@ def main() -> None:
     """Rank, simulate and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=120)
     options = parser.parse_args()
     torch.set_num_threads(1)
     fleet = make_fleet(options.nodes)
