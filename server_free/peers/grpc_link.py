@@ -21,10 +21,10 @@ from .fetching import Fetch
 from .forks import keep_out_of_forks
 from .links import Membership, Missing, ModelId, Patience, PeerInfo, TlsFiles
 from .loops import LoopThread
-from .mailbox import Unregistered
 from .own_peer import CLOSE_S, OwnPeer
 from .probing import PROBE_S, Prober
 from .raw import Methods, fetch_methods, relay_methods
+from .register import Unregistered
 from .room import Room
 from .tls import channel_credentials
 from .training import NotReady

@@ -16,11 +16,13 @@ from ..reachability import Relayed
 from . import frames
 from . import peer_pb2 as pb
 from .assignments import Assignments
+from .capacity import Reserved
 from .events import Observer
 from .links import KEY_BYTES, PeerInfo
-from .mailbox import Attachment, Mailbox, Reserved, Unregistered
+from .mailbox import Attachment, Mailbox
 from .peer_pb2_grpc import LocalPeerServicer
 from .raw import parse, unpack
+from .register import Unregistered
 from .shelf import Shelf
 
 __all__ = ["LocalService"]

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from logging import getLogger
 
-from ..errors import MailboxFull, PeerError
 from ..kept import HeldModel
+from .capacity import Capacity, Reserved
 from .keeping import Keeping, Restored, record_of
 from .links import ModelId
+from .register import Outdated, Register
 from .store import Store, StoredModel
 from .tokens import fingerprint
 from .training import Answer, NotReady, Ready, Training
 from .watchers import Watchers
 
-__all__ = ["DEFAULT_MAX_BYTES", "Attachment", "Mailbox", "Outdated", "Reserved", "Unregistered"]
+__all__ = ["DEFAULT_MAX_BYTES", "Attachment", "Mailbox"]
 
 DEFAULT_MAX_BYTES = 4 << 30
-IDLE_S = 3600.0
-"""A training that nobody touched for this long may be dropped whole when memory is short."""
 HOW_TO_RAISE = "Raise the limit with Mailbox(max_bytes=...)"
 
 log = getLogger("flwr")
-
-
-class Unregistered(PeerError):
-    """A peer does not know the training."""
-
-
-class Outdated(PeerError):
-    """A run wants to write into a training that a newer run has taken up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +36,6 @@ class Attachment:
     segment: str
 
 
-@dataclass(slots=True)
-class Reserved:
-    """Bytes of a mailbox that are kept free for a model on its way in; 0 once it is there."""
-
-    nbytes: int
-
-
 class Mailbox:
     """Models by training and id, with the rules of who may have them and how long they stay.
 
@@ -60,7 +43,7 @@ class Mailbox:
     for a later round or belongs to an older segment than the last two, and two newer rounds are
     here. One to ``keep`` stays in any case till two newer segments have begun. Models of round 0
     stay till ``close_training``. When memory is short, trainings without a client at work are
-    dropped whole: those that have ended first, then those that nobody touched for ``IDLE_S``.
+    dropped whole: those that have ended first, then those that nobody touched for an hour.
 
     Who writes for a client names the run, by the fingerprint of its key: of a training that a
     newer run has resumed, nothing is taken from an older one (``Outdated``).
@@ -81,16 +64,18 @@ class Mailbox:
         how_to_raise: str = HOW_TO_RAISE,
         store: Store | None = None,
     ) -> None:
-        if max_bytes <= 0:
-            raise ValueError(f"max_bytes is {max_bytes}, must be > 0")
-        self.max_bytes, self.how_to_raise, self.store = max_bytes, how_to_raise, store
+        self.store = store
         self._disk = Keeping(store)
-        self._reserved = 0
         self._lock = threading.RLock()
-        self._trainings: dict[str, Training] = {}
-        self._touched: dict[str, float] = {}
+        self._trainings = Register()
+        self.capacity = Capacity(max_bytes, how_to_raise, lambda: self._trainings.nbytes)
         self._watchers = Watchers()
         self._attachments = 0
+
+    @property
+    def max_bytes(self) -> int:
+        """The most that all models together may have."""
+        return self.capacity.max_bytes
 
     # ----- trainings
 
@@ -109,14 +94,15 @@ class Mailbox:
         of a run that another has resumed.
         """
         with self._lock:
-            state = self._trainings.get(training)
+            state = self._trainings.find(training)
             before = None if state is None else record_of(training, state)
             if state is None:
                 self._close_outdated()
-                self._trainings[training] = state = Training(key, resumed=resumed)
+                state = Training(key, resumed=resumed)
+                self._trainings.add(training, state)
             elif state.key != key:
                 if fingerprint(key) in state.former:
-                    raise _outdated(training)
+                    raise Outdated(training)
                 self._disk.remove(training, state.rekey(key, resumed))
             state.addresses = addresses or state.addresses
             state.finished = state.finished or final
@@ -127,21 +113,20 @@ class Mailbox:
     def close_training(self, training: str) -> None:
         """Forget ``training`` and all its models."""
         with self._lock:
-            self._trainings.pop(training, None)
-            self._touched.pop(training, None)
+            self._trainings.remove(training)
             self._disk.forget(training)
             self._changed(training)
 
     def key(self, training: str) -> bytes | None:
         """Return the key of ``training``, None if it is not registered."""
         with self._lock:
-            state = self._trainings.get(training)
+            state = self._trainings.find(training)
             return None if state is None else state.key
 
     def addresses(self, training: str) -> tuple[str, ...]:
         """Return the nodes' addresses as the local client told them; may be empty."""
         with self._lock:
-            state = self._trainings.get(training)
+            state = self._trainings.find(training)
             return () if state is None else state.addresses
 
     # ----- the clients of this host's nodes
@@ -160,7 +145,7 @@ class Mailbox:
         with self._lock:
             self._attachments += 1
             attachment = Attachment(self._attachments, training, node, segment)
-            state = self._get(training, run)
+            state = self._trainings.get(training, run)
             if state.attach(node, segment, attachment.number, first, last):
                 self._disk.note(training, state)
             self._changed(training, node)
@@ -169,7 +154,7 @@ class Mailbox:
     def detach(self, attachment: Attachment, failure: str | None = None) -> None:
         """End ``attachment``, once; with ``failure`` its node is gone and that is why."""
         with self._lock:
-            state = self._trainings.get(attachment.training)
+            state = self._trainings.find(attachment.training)
             if state is not None:
                 state.detach(attachment.node, attachment.number, failure)
                 self._changed(attachment.training, attachment.node)
@@ -177,7 +162,7 @@ class Mailbox:
     def wait(self, attachment: Attachment, waiting: bool) -> None:
         """Note that a client waits for others' models, or goes on; its readers are told."""
         with self._lock:
-            state = self._trainings.get(attachment.training)
+            state = self._trainings.find(attachment.training)
             if state is not None:
                 state.wait(attachment.node, attachment.number, waiting)
                 self._changed(attachment.training, attachment.node)
@@ -196,7 +181,7 @@ class Mailbox:
         Everyone who waits in the training is told of the missing.
         """
         with self._lock:
-            state = self._get(training, run)
+            state = self._trainings.get(training, run)
             state.found(found)
             if missing:
                 state.report_missing(segment, missing)
@@ -206,8 +191,8 @@ class Mailbox:
     def hear_from(self, training: str, node: int) -> None:
         """Note that ``node`` has asked for something: it is not missing."""
         with self._lock:
-            if training in self._trainings:
-                self._get(training).found([node])
+            if (state := self._trainings.find(training)) is not None:
+                state.found([node])
 
     # ----- models
 
@@ -235,7 +220,7 @@ class Mailbox:
             If ``id`` is here with other content, or the training is not registered.
         """
         with self._lock:
-            state = self._get(training, run)
+            state = self._trainings.get(training, run)
             if not state.is_news(id, model):
                 return
             grows = max(0, model.nbytes - state.size(id))
@@ -245,27 +230,30 @@ class Mailbox:
             if self.store is not None:  # not under the lock: others read and wait meanwhile
                 stored = StoredModel(id, model.encoded(), frozenset(readers), keep, segment_no)
                 self._disk.write(training, stored)
-        except BaseException:
+            with self._lock:
+                self.capacity.release(room)
+                state = self._still(training, run, id)
+                state.put(id, model, readers, keep)
+                self._disk.remove(training, state.drop_read())
+                self._changed(training, id.node)
+        finally:
             self._release(room)
+
+    def _still(self, training: str, run: bytes | None, id: ModelId) -> Training:
+        """Return the state of ``training`` if it is still that run's, which has written ``id``."""
+        try:
+            return self._trainings.get(training, run)
+        except Outdated:
+            if id not in self._trainings.get(training):
+                self._disk.remove(training, [id])
             raise
-        with self._lock:
-            self._release(room)
-            try:
-                state = self._get(training, run)
-            except Outdated:  # since it was checked first
-                if id not in self._trainings[training]:
-                    self._disk.remove(training, [id])
-                raise
-            state.put(id, model, readers, keep)
-            self._disk.remove(training, state.drop_read())
-            self._changed(training, id.node)
 
     def look(self, training: str, id: ModelId, reader: int, segment: str = "") -> Answer:
         """Return the model for node ``reader``, or whether it may still come."""
         with self._lock:
-            if training not in self._trainings:
+            if (state := self._trainings.find(training)) is None:
                 return NotReady(started=False, round=0, known_missing={})
-            return self._get(training).look(id, reader, segment)
+            return state.look(id, reader, segment)
 
     def take(
         self, training: str, key: bytes, id: ModelId, reader: int, segment: str, again: bool
@@ -278,7 +266,7 @@ class Mailbox:
         with self._lock:
             if self.key(training) != key:
                 return None
-            state = self._get(training)
+            state = self._trainings.get(training)
             if not again:
                 state.found([reader])
             answer = state.look(id, reader, segment)
@@ -290,20 +278,19 @@ class Mailbox:
     def delivered(self, training: str, id: ModelId, reader: int) -> None:
         """Note that node ``reader`` has received the model."""
         with self._lock:
-            if training in self._trainings:
-                state = self._get(training)
+            if (state := self._trainings.find(training)) is not None:
                 state.delivered(id, reader)
                 self._disk.remove(training, state.drop_read())
 
     def known_missing(self, training: str, segment: str) -> Mapping[int, str]:
         """Node -> reason of who is missing in ``segment`` as far as this host knows."""
         with self._lock:
-            return self._get(training).known_missing(segment)
+            return self._trainings.get(training).known_missing(segment)
 
     def held(self, training: str) -> tuple[ModelId, ...]:
         """Return the ids of the models held of ``training``."""
         with self._lock:
-            state = self._trainings.get(training)
+            state = self._trainings.find(training)
             return () if state is None else tuple(state.ids())
 
     # ----- disk
@@ -321,19 +308,18 @@ class Mailbox:
                     if one.name not in before:
                         self._take_back(one)
             except BaseException:
-                for name in self._trainings.keys() - before:
-                    del self._trainings[name]
+                for name in set(self._trainings) - before:
+                    self._trainings.remove(name)
                 self._disk.close()
                 raise
 
     def _take_back(self, kept: Restored) -> None:
-        self._trainings[kept.name] = kept.state
-        self._touched[kept.name] = time.monotonic() - kept.age_s
+        self._trainings.add(kept.name, kept.state, kept.age_s)
         for one in kept.models:
-            if self._fits(one.model.nbytes):
+            if self.capacity.fits(one.model.nbytes):
                 kept.state.restore(one)
             else:
-                log.warning("store: %s is left out. %s", one.id, self.how_to_raise)
+                log.warning("store: %s is left out. %s", one.id, self.capacity.how_to_raise)
         log.info("store: %d models of a training are back", len(kept.state.ids()))
 
     def close_store(self) -> None:
@@ -342,11 +328,8 @@ class Mailbox:
 
     def _close_outdated(self) -> None:
         """Delete trainings that are too old for the disk."""
-        if self.store is None:
-            return
-        before = time.monotonic() - self.store.max_age_s
-        for name, state in list(self._trainings.items()):
-            if not state.attached and self._touched.get(name, before) < before:
+        if self.store is not None:
+            for name in self._trainings.idle(self.store.max_age_s):
                 self.close_training(name)
 
     # ----- memory
@@ -355,22 +338,18 @@ class Mailbox:
     def nbytes(self) -> int:
         """The size of all models in bytes."""
         with self._lock:
-            return sum(state.nbytes for state in self._trainings.values())
+            return self._trainings.nbytes
 
     @property
     def num_models(self) -> int:
         """How many models are held."""
         with self._lock:
-            return sum(len(state.ids()) for state in self._trainings.values())
+            return self._trainings.num_models
 
     def newest_rounds(self, most: int) -> dict[str, int]:
         """Return training -> newest round held, of the ``most`` trainings touched last."""
         with self._lock:
-            names = sorted(self._trainings, key=lambda name: self._touched.get(name, 0.0))
-            return {
-                name: max((id.round for id in self._trainings[name].ids()), default=0)
-                for name in names[-most:]
-            }
+            return self._trainings.newest_rounds(most)
 
     @contextmanager
     def room(self, training: str, nbytes: int) -> Iterator[Reserved]:
@@ -387,40 +366,15 @@ class Mailbox:
     def _reserve(self, training: str, nbytes: int) -> Reserved:
         """Keep ``nbytes`` free; other trainings make room first."""
         with self._lock:
-            for other in self._expendable(training):
-                if self._fits(nbytes):
+            for other in self._trainings.expendable(training):
+                if self.capacity.fits(nbytes):
                     break
                 self.close_training(other)
-            if not self._fits(nbytes):
-                raise self._full(nbytes)
-            self._reserved += nbytes
-            return Reserved(nbytes)
+            return self.capacity.reserve(nbytes)
 
     def _release(self, room: Reserved) -> None:
         with self._lock:
-            self._reserved -= room.nbytes
-            room.nbytes = 0
-
-    def _full(self, nbytes: int) -> MailboxFull:
-        incoming = f" and is receiving {self._reserved} bytes" if self._reserved else ""
-        return MailboxFull(
-            f"the peer holds {self.nbytes} bytes{incoming} of its limit of {self.max_bytes}, "
-            f"a model of {nbytes} bytes does not fit. {self.how_to_raise}; models leave the "
-            "peer when all their readers have them."
-        )
-
-    def _fits(self, nbytes: int) -> bool:
-        return self.nbytes + self._reserved + nbytes <= self.max_bytes
-
-    def _expendable(self, but: str) -> list[str]:
-        """Return what may be dropped: without a client, ended first, then idle; oldest first."""
-        idle_since = time.monotonic() - IDLE_S
-        names = []
-        for name, state in self._trainings.items():
-            touched = self._touched.get(name, 0.0)
-            if name != but and not state.attached and (state.finished or touched < idle_since):
-                names.append((not state.finished, touched, name))
-        return [name for *_, name in sorted(names)]
+            self.capacity.release(room)
 
     # ----- who waits
 
@@ -437,25 +391,5 @@ class Mailbox:
 
     def _changed(self, training: str, node: int | None = None) -> None:
         """Wake who waits for ``node``, or for any node, of ``training``."""
-        if training in self._trainings:
-            self._touched[training] = time.monotonic()
+        self._trainings.touch(training)
         self._watchers.wake(training, node)
-
-    def _get(self, training: str, run: bytes | None = None) -> Training:
-        """Return the state of ``training``; ``run`` is the fingerprint of who writes, if known."""
-        state = self._trainings.get(training)
-        if state is None:
-            raise Unregistered(
-                f"training {training!r} is not registered with this peer (it may have restarted); "
-                "connect again"
-            )
-        if run is not None and run != fingerprint(state.key):
-            raise _outdated(training)
-        return state
-
-
-def _outdated(training: str) -> Outdated:
-    return Outdated(
-        f"another run has taken up training {training!r} at this peer (flwr run with resume=...): "
-        "what clients of an older run do for it is refused. End the older run"
-    )

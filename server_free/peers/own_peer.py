@@ -18,9 +18,9 @@ from . import frames
 from . import peer_pb2 as pb
 from .links import Membership, ModelId, PeerInfo
 from .loops import in_thread
-from .mailbox import Unregistered
 from .peer_pb2_grpc import LocalPeerStub
 from .raw import pack, raw_publish, raw_publish_whole
+from .register import Unregistered
 from .shelf import write_chunks
 from .tokens import fingerprint
 

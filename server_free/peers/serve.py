@@ -28,7 +28,7 @@ def main() -> None:
     # The peer of a run that was killed may not have noticed yet that its parent is gone.
     store = Store(sys.argv[2], wait_s=WAIT_S) if len(sys.argv) > 2 else None
     with PeerHost(max_bytes=max_bytes, store=store) as host:
-        host.mailbox.how_to_raise = HOW_TO_RAISE
+        host.mailbox.capacity.how_to_raise = HOW_TO_RAISE
         print(host.address, host.local_address, flush=True)
         sys.stdin.read()
 

@@ -13,7 +13,7 @@ import pytest
 
 from flwr_gossip.server_free.codecs import encode
 from flwr_gossip.server_free.errors import MailboxFull, PeerError
-from flwr_gossip.server_free.peers import mailbox as mailbox_module
+from flwr_gossip.server_free.peers import register
 from flwr_gossip.server_free.peers import training as training_module
 from flwr_gossip.server_free.peers.links import INITIAL, ModelId
 from flwr_gossip.server_free.peers.mailbox import Mailbox
@@ -196,7 +196,7 @@ def test_an_idle_training_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     box.open("new", KEY)
     with pytest.raises(MailboxFull):
         box.put("new", INITIAL, MODEL)
-    monkeypatch.setattr(mailbox_module, "IDLE_S", -1.0)
+    monkeypatch.setattr(register, "IDLE_S", -1.0)
     attachment = box.attach("old", 0, "s")
     with pytest.raises(MailboxFull):
         box.put("new", INITIAL, MODEL)
@@ -206,7 +206,7 @@ def test_an_idle_training_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_who_has_ended_makes_room_before_who_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mailbox_module, "IDLE_S", -1.0)
+    monkeypatch.setattr(register, "IDLE_S", -1.0)
     box = Mailbox(max_bytes=120)
     for name in ("idle", "ended", "at work"):
         box.open(name, KEY, final=name != "idle")
