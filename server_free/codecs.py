@@ -7,14 +7,14 @@ Layout of the buffer: the tensors in the model's order, each from the next multi
 from __future__ import annotations
 
 import math
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .checksums import crc32
 from .errors import ModelError, WireError
 from .models import Model, ReadOnlyModel, TensorSpec, signature
 
@@ -132,7 +132,7 @@ def stream(
     specs = signature(model)
     nbytes = encoded_bytes(specs)
     pieces = _cut(_pieces(model), chunk_bytes or nbytes + 1)
-    return specs, nbytes, (Chunk(piece, zlib.crc32(piece)) for piece in pieces)
+    return specs, nbytes, (Chunk(piece, crc32(piece)) for piece in pieces)
 
 
 @lru_cache(maxsize=64)
@@ -165,6 +165,10 @@ def joined(chunks: Sequence[Chunk], start: int, stop: int) -> bytes:
     return bytes(some[0].data) if len(some) == 1 else b"".join(chunk.data for chunk in some)
 
 
+def _fresh(nbytes: int) -> NDArray[np.uint8]:
+    return np.empty(nbytes, np.uint8)
+
+
 class Decoder:
     """Takes the chunks of one model as they come and gives its arrays.
 
@@ -176,6 +180,8 @@ class Decoder:
         Size of the buffer that the sender claims.
     max_bytes : int
         The largest buffer accepted.
+    memory : Callable[[int], NDArray[np.uint8]] (default: fresh memory)
+        Gives the buffer, of the size that it is called with; not before bytes have come.
 
     Raises
     ------
@@ -183,8 +189,15 @@ class Decoder:
         Here and in the methods, for whatever is not as claimed.
     """
 
-    def __init__(self, tensors: Sequence[TensorSpec], nbytes: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        tensors: Sequence[TensorSpec],
+        nbytes: int,
+        max_bytes: int,
+        memory: Callable[[int], NDArray[np.uint8]] = _fresh,
+    ) -> None:
         check_specs(tensors, nbytes, max_bytes)
+        self._memory = memory
         self._tensors = tuple(tensors)
         self._nbytes = nbytes
         self._received = 0
@@ -195,7 +208,7 @@ class Decoder:
         end = self._received + len(chunk.data)
         if end > self._nbytes:
             raise WireError(f"the model has more than the {self._nbytes} bytes its header states")
-        if zlib.crc32(chunk.data) != chunk.crc32:
+        if crc32(chunk.data) != chunk.crc32:
             raise WireError(f"the chunk at byte {self._received} is damaged: its CRC-32 differs")
         self._place(chunk.data, end)
         self._received = end
@@ -205,7 +218,7 @@ class Decoder:
             self._buffer = data if _is_constant(data) else bytes(data)  # in one chunk: no copy
             return
         if not isinstance(self._buffer, np.ndarray):
-            self._buffer = np.empty(self._nbytes, np.uint8)
+            self._buffer = self._memory(self._nbytes)
         self._buffer[self._received : end] = np.frombuffer(data, np.uint8)
 
     def finish(self) -> ReadOnlyModel:

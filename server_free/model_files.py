@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import os
 import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .checksums import crc32
 from .codecs import Chunk, EncodedModel, check_specs
 from .errors import WireError
 from .models import TensorSpec
@@ -34,7 +34,7 @@ def to_parts(model: EncodedModel, about: Mapping[str, Any]) -> Iterator[bytes]:
         "chunks": [[len(chunk.data), chunk.crc32] for chunk in model.chunks],
     }
     header = json.dumps(content, separators=(",", ":")).encode()
-    yield MAGIC + PREFIX.pack(len(header), zlib.crc32(header))
+    yield MAGIC + PREFIX.pack(len(header), crc32(header))
     yield header
     for chunk in model.chunks:
         yield bytes(chunk.data)
@@ -79,7 +79,7 @@ def _header(file: BinaryIO, size: int) -> dict[str, Any]:
     if length > size:
         raise WireError(f"it has {size} bytes, too few for its header of {length}")
     text = file.read(length)
-    if len(text) != length or zlib.crc32(text) != crc:
+    if len(text) != length or crc32(text) != crc:
         raise WireError("its header is damaged: the CRC-32 differs")
     header = json.loads(text)
     if not isinstance(header, dict):
@@ -89,6 +89,6 @@ def _header(file: BinaryIO, size: int) -> dict[str, Any]:
 
 def _chunk(file: BinaryIO, length: int, crc: int) -> Chunk:
     at, data = file.tell(), file.read(length)
-    if len(data) != length or zlib.crc32(data) != crc:
+    if len(data) != length or crc32(data) != crc:
         raise WireError(f"the chunk at byte {at} is damaged: its CRC-32 differs")
     return Chunk(data, crc)
