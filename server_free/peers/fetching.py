@@ -18,6 +18,7 @@ from . import frames
 from . import peer_pb2 as pb
 from .links import Membership, Missing
 from .raw import Methods, parse, unpack
+from .receive_buffers import ReceiveBuffers
 from .room import Room
 from .tokens import NONCE_BYTES
 from .training import Absent, NotReady
@@ -73,6 +74,8 @@ class Fetch:
         The latest challenge of each peer, by address; shared by the fetches of a link.
     small : set[str]
         The addresses where the latest model was small: they are asked first; shared as well.
+    buffers : ReceiveBuffers
+        Where large models are received; shared as well.
     hear : Callable[[Wait, NotReady], None]
         Told what the peer says of the holder and of missing nodes.
     room, place : Room | None, int (default: None, 0)
@@ -85,6 +88,7 @@ class Fetch:
     max_bytes: int
     challenges: dict[str, bytes]
     small: set[str]
+    buffers: ReceiveBuffers
     hear: Callable[[Wait, NotReady], None]
     room: Room | None = None
     place: int = 0
@@ -253,7 +257,9 @@ class Fetch:
         self.transfers += 1
         self.receiving = True
         try:
-            decoder = Decoder(frames.from_tensors(header), header.nbytes, self.max_bytes)
+            decoder = Decoder(
+                frames.from_tensors(header), header.nbytes, self.max_bytes, self.buffers.take
+            )
             await self._feed(decoder, call, header)
             self.nbytes = header.nbytes
             return decoder.finish()

@@ -24,6 +24,7 @@ from .loops import LoopThread
 from .own_peer import CLOSE_S, OwnPeer
 from .probing import PROBE_S, Prober
 from .raw import Methods, fetch_methods, relay_methods
+from .receive_buffers import ReceiveBuffers
 from .register import Unregistered
 from .room import Room
 from .tls import channel_credentials
@@ -78,6 +79,7 @@ class GrpcLink(BaseLink):
         self._max_bytes = 0
         self._challenges: dict[str, bytes] = {}
         self._small: set[str] = set()
+        self._buffers = ReceiveBuffers()
         self._methods_at: dict[tuple[str, bool], Methods] = {}
         self._racing: dict[int, set[asyncio.Timeout]] = {}
         self._not_before: dict[int, float] = {}
@@ -137,6 +139,7 @@ class GrpcLink(BaseLink):
     def close(self, failure: str | None = None) -> None:
         """Detach from the own peer, once, and close all connections."""
         if self._mark_closed():
+            self._buffers.close()
             self._disconnect(failure)
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
@@ -358,6 +361,7 @@ class GrpcLink(BaseLink):
             self._max_bytes,
             self._challenges,
             self._small,
+            self._buffers,
             self._hear,
             room,
             place,
