@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import secrets
 import time
@@ -34,6 +33,8 @@ from .planes import Plane, open_plane
 from .recording import Recording, settings_of
 from .results import GossipResult
 from .resuming import described
+from .run_log import log_end, log_round, log_start
+from .server_evaluation import evaluate_at_server, evaluate_served
 from .settings import Options, Settings
 from .training import Training, mean_of, to_record
 
@@ -110,7 +111,8 @@ class Decentralized(Strategy):
             train_config=train_config,
             evaluate_config=evaluate_config,
         )
-        self._log_start(num_rounds, initial_arrays)
+        log_start(type(self).__name__, num_rounds, initial_arrays)
+        self.summary()
         began = time.monotonic()
         train = ConfigRecord() if train_config is None else train_config
         evaluate = ConfigRecord() if evaluate_config is None else evaluate_config
@@ -123,7 +125,7 @@ class Decentralized(Strategy):
             result = self._done(assignment)
             if result is None:
                 result = self._carry_out(assignment.attendance(grid, self.settings), assignment)
-        _log_end(result, time.monotonic() - began)
+        log_end(result, time.monotonic() - began)
         return result
 
     def configure_train(
@@ -228,7 +230,8 @@ class Decentralized(Strategy):
             plan = replace(plan, live=assignment.saved.plan.live)
         with self._opened(attendance, plan, assignment) as training:
             if not (assignment.saved and assignment.saved.last):
-                self._evaluate_at_server(assignment.evaluate_fn, 0, assignment.initial)
+                evaluate, initial = assignment.evaluate_fn, assignment.initial
+                evaluate_at_server(training.result, evaluate, 0, initial)
             self._run(training, assignment)
         return training.result
 
@@ -310,7 +313,7 @@ class Decentralized(Strategy):
             stop = training.is_stop(training.last)
             if stop:
                 self._fetch_models(training, assignment.train)
-            self._log_round(training)
+            log_round(training)
             assignment.recording.rounds(training)
             if stop:
                 self._run_evaluation(training, assignment)
@@ -329,14 +332,6 @@ class Decentralized(Strategy):
         training.pacer.measured(last - first + 1, training.segment_s())
         self.aggregate_train(first, replies)
         training.attendance.check_alive()
-
-    def _log_round(self, training: Training) -> None:
-        """Log what the newest round's metrics are."""
-        last = training.last
-        metrics = training.result.train_metrics_clientapp.get(last)
-        distance = training.result.consensus_distance.get(last)
-        text = _brief(metrics, distance)
-        log(INFO, "[ROUND %s/%s] %s", last, training.plan.num_rounds, text)
 
     def _fetch_models(self, training: Training, config: ConfigRecord) -> None:
         """Get the models that the segment could not hand over, or whose holders are lost."""
@@ -361,30 +356,7 @@ class Decentralized(Strategy):
                 log(WARNING, "no node evaluated after round %d: %s", round, why)
             else:
                 log(INFO, "\t└──> Evaluation: %s", dict(metrics))
-        self._evaluate_served(training, assignment.evaluate_fn)
-
-    def _evaluate_served(self, training: Training, evaluate_fn: EvaluateFn | None) -> None:
-        """Let ``evaluate_fn`` see the mean model, if there is one of this round."""
-        result = training.result
-        if evaluate_fn is not None and result.served_round == training.last:
-            self._evaluate_at_server(evaluate_fn, training.last, result.arrays)
-        elif training.wants_models(training.last) and result.served_round != training.last:
-            log(
-                WARNING,
-                "no model could be fetched after round %d; the newest is of round %d.",
-                training.last,
-                result.served_round,
-            )
-
-    def _evaluate_at_server(
-        self, evaluate_fn: EvaluateFn | None, round: int, arrays: ArrayRecord
-    ) -> None:
-        if evaluate_fn is None:
-            return
-        metrics = evaluate_fn(round, arrays)
-        log(INFO, "\t└──> Evaluation at the server: %s", metrics)
-        if metrics is not None:
-            self._current.result.evaluate_metrics_serverapp[round] = metrics
+        evaluate_served(training, assignment.evaluate_fn)
 
     @property
     def _current(self) -> Training:
@@ -394,26 +366,3 @@ class Decentralized(Strategy):
                 "strategy wrapped around it cannot."
             )
         return self._training
-
-    def _log_start(self, num_rounds: int, initial: ArrayRecord) -> None:
-        log(INFO, "Starting %s strategy:", type(self).__name__)
-        log(INFO, "\t├── Number of rounds: %d", num_rounds)
-        size = sum(len(array.data) for array in initial.values()) / 1024**2
-        log(INFO, "\t├── ArrayRecord (%.2f MB)", size)
-        self.summary()
-
-
-def _brief(metrics: MetricRecord | None, distance: float | None) -> str:
-    parts = [f"{k}: {v:.4g}" for k, v in (metrics or {}).items() if isinstance(v, int | float)]
-    if distance is not None:
-        parts.append(f"consensus distance: {distance:.3g}")
-    return ", ".join(parts)
-
-
-def _log_end(result: GossipResult, seconds: float) -> None:
-    log(INFO, "")
-    log(INFO, "Strategy execution finished in %.2fs", seconds)
-    log(INFO, "")
-    log(INFO, "Final results:")
-    for line in io.StringIO(str(result)):
-        log(INFO, "\t%s", line.strip("\n"))

@@ -23,6 +23,7 @@ from .attendance import Attendance
 from .decentralized import Decentralized
 from .metrics import train_metrics
 from .results import SearchResult, TrafficTotal, Trial
+from .server_evaluation import evaluate_served
 from .settings import Options
 from .specs import checked_spec
 from .training import Training, mean_of
@@ -266,7 +267,7 @@ class TeleportationSearch(Decentralized):
         result.train_metrics_clientapp = trial.train_metrics
         if self.settings.fraction_evaluate > 0.0:
             result.evaluate_metrics_clientapp = trial.evaluate_metrics
-            self._evaluate_served(training, assignment.evaluate_fn)
+            evaluate_served(training, assignment.evaluate_fn)
         else:
             result.evaluate_metrics_serverapp = trial.evaluate_metrics
 
