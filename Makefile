@@ -12,7 +12,7 @@ INSTALL := $(PIP) install -qq --disable-pip-version-check
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
 ARGS ?=
 
-BENCHMARKS := codecs deployment in_process simulator topology_scale
+BENCHMARKS := codecs deployment import_time in_process simulator topology_scale
 
 # mypy looks at a copy as users install it: not editable, found through py.typed.
 TYPES := build/types

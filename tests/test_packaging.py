@@ -77,12 +77,31 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert run_python(code) == ""
 
 
-@pytest.mark.parametrize("room", ["strategies", "clients", "server_free", "server_free.topologies"])
-def test_a_room_imports_neither_torch_nor_ray(room: str) -> None:
+HEAVY = {"matplotlib", "networkx", "pandas", "ray", "scipy", "tensorboardX", "torch"}
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [
+        "from flwr_gossip.strategies import Gossip, Teleportation, TeleportationSearch",
+        "from flwr_gossip.clients import gossip_mod",
+        "from flwr_gossip.server_free import topologies",
+        "from flwr_gossip.server_free.simulation import InProcessGrid",
+        "import flwr_gossip.clients.cli",
+    ],
+)
+def test_importing_what_users_import_imports_nothing_heavy_beyond_flower(ours: str) -> None:
     code = (
-        f"import sys, flwr_gossip.{room}; print(*sorted({{'ray', 'torch'}} & sys.modules.keys()))"
+        "import sys, flwr.app, flwr.clientapp, flwr.serverapp; flower = set(sys.modules);"
+        f"{ours}; print(*sorted({HEAVY!r} & (sys.modules.keys() - flower)))"
     )
     assert run_python(code) == ""
+
+
+def test_flower_itself_imports_nothing_heavy() -> None:
+    """Else the test above could not fail."""
+    code = "import sys, flwr.app, flwr.clientapp, flwr.serverapp; print(*sys.modules)"
+    assert not HEAVY & set(run_python(code).split())
 
 
 def run_python(code: str) -> str:
