@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
@@ -64,6 +65,46 @@ def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
         "flwr-gossip = flwr_gossip.clients.cli:app" in wheel.read(info["entry_points.txt"]).decode()
     )
     assert "LICENSE" in info
+
+
+@needs_git
+def test_the_wheel_runs_the_quickstart_where_there_is_no_repository(
+    wheel: zipfile.ZipFile, tmp_path: Path
+) -> None:
+    """In an environment that has the wheel and, of this one, only the installed packages."""
+    python, app = installed(Path(str(wheel.filename)), tmp_path / "venv"), tmp_path / "my-app"
+    shutil.copytree(ROOT / "examples" / "quickstart", app)
+    config = "num-nodes=4 num-active=2 local-updates=8 evaluations=1"
+    run = subprocess.run(
+        [python.with_name("flwr-gossip"), "simulate", app, "--nodes", "4", "--run-config", config],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={"PATH": str(python.parent), "HOME": str(tmp_path)},
+    )
+    assert run.returncode == 0, run.stderr
+    assert "4 nodes in this process" in run.stdout
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (folder / "model.safetensors").is_file()
+    code = "from flwr_gossip import strategies; print(strategies.__file__)"
+    found = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert Path(found.stdout.strip()).is_relative_to(tmp_path), found.stderr
+
+
+def installed(wheel: Path, folder: Path) -> Path:
+    """Return the Python of a fresh environment with the wheel, which sees the packages of this.
+
+    A path in a .pth file brings no .pth files with it: the repository itself is not seen.
+    """
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-qq", "--no-deps"]
+    subprocess.run([*pip, "--no-index", str(wheel)], check=True, timeout=60)
+    (site,) = folder.glob("lib/python*/site-packages")
+    roots = {str(Path(path)) for path in sys.path if path.endswith("site-packages")}
+    (site / "packages.pth").write_text("\n".join(sorted(roots)) + "\n")
+    return python
 
 
 def test_packages_and_their_folders_are_both_listed() -> None:
