@@ -12,7 +12,8 @@ INSTALL := $(PIP) install -qq --disable-pip-version-check
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
 ARGS ?=
 
-BENCHMARKS := codecs deployment import_time in_process simulator topology_scale
+BENCHMARKS := codecs deployment faults fuzz_peer hospitals import_time in_process peer_throughput \
+    segment_round simulator soak topology_scale
 
 # mypy looks at a copy as users install it: not editable, found through py.typed.
 TYPES := build/types

@@ -25,6 +25,11 @@ def ring(seed: int) -> Decentralized:
     return Gossip("ring", **_options(seed))
 
 
+def directed(seed: int) -> Decentralized:
+    """Return Gossip where nobody reads from whom it serves: nodes can be rounds apart."""
+    return Gossip("directed-ring", **_options(seed))
+
+
 def teleport(k: int, topology: str) -> Callable[[int], Decentralized]:
     """Return Teleportation with ``k`` active."""
     return lambda seed: Teleportation(k, topology, **_options(seed))
@@ -131,6 +136,10 @@ SCENARIOS = (
     Scenario("a slow node", at("sleep", 1.5), loses=False),
     Scenario("a reader not ready for its models", at("sleep", 1.0, first=1, last=1), loses=False),
     Scenario("clocks a day apart", nothing, loses=False, skew_s=(0, 86400, -86400, 3600, -1)),
+    Scenario("directed ring: nothing", nothing, directed, loses=False),
+    Scenario("directed ring: machine killed", at("kill-machine"), directed),
+    Scenario("directed ring: half a model, once", at("halve", 1), directed, loses=False),
+    Scenario("directed ring: line cut for a moment", at("cut", 0.3), directed, loses=False),
     Scenario("Teleportation, k = 3: nothing", nothing, teleport(3, "ring"), loses=False),
     Scenario("Teleportation, k = 3: machine killed", at("kill-machine"), teleport(3, "ring")),
     Scenario("Teleportation, k = 3: client killed", at("exit"), teleport(3, "ring")),

@@ -13,7 +13,6 @@ import re
 import signal
 import socket
 import socketserver
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -68,8 +67,8 @@ def _record(vector: Vector) -> ArrayRecord:
     return ArrayRecord({"w": Array(np.asarray(vector, np.float64))})
 
 
-def make_app(folder: str, faults: Sequence[Fault], skew_s: Sequence[float]) -> ClientApp:
-    """Return the ClientApp; node i's clock is ``skew_s[i]`` seconds ahead, if there are any."""
+def make_app(folder: str, faults: Sequence[Fault]) -> ClientApp:
+    """Return the ClientApp."""
     logging.getLogger("flwr").setLevel(logging.CRITICAL)  # a run says what went wrong in its result
     app = ClientApp(mods=[gossip_mod])
 
@@ -79,8 +78,6 @@ def make_app(folder: str, faults: Sequence[Fault], skew_s: Sequence[float]) -> C
             int(ctxt.node_config["partition-id"]),
             int(msg.content["config"]["server-round"]),
         )
-        if skew_s:
-            _turn_clock(skew_s[node])
         z = msg.content["arrays"]["w"].numpy().astype(np.float64)
         with open(f"{folder}/trace-{node}.bin", "ab") as file:
             file.write(np.concatenate([[round], z]).tobytes())
@@ -93,16 +90,6 @@ def make_app(folder: str, faults: Sequence[Fault], skew_s: Sequence[float]) -> C
         return Message(content, reply_to=msg)
 
     return app
-
-
-def _turn_clock(ahead_s: float) -> None:
-    """Let this process's clock be wrong, but for gRPC, of which half sees the real one."""
-
-    def now() -> float:
-        caller = sys._getframe(1).f_globals.get("__name__", "")
-        return time.clock_gettime(time.CLOCK_REALTIME) + (0 if "grpc" in caller else ahead_s)
-
-    time.time = now
 
 
 def _suffer(fault: Fault, folder: str, h: Vector) -> Vector:
@@ -230,8 +217,8 @@ def staged(
     num_nodes: int, faults: Sequence[Fault], skew_s: Sequence[float] = (), **options: object
 ) -> Iterator[tuple[Stage, ProcessGrid]]:
     """Start machines, the stage of their faults and a grid over them; options are of the peers."""
-    with machines(num_nodes, **options) as (folder, started):
-        arguments = (str(folder), tuple(faults), tuple(skew_s))
+    with machines(num_nodes, skew_s, **options) as (folder, started):
+        arguments = (str(folder), tuple(faults))
         with Stage(folder, started) as stage, ProcessGrid(started, make_app, arguments) as grid:
             yield stage, grid
 

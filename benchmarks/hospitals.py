@@ -31,7 +31,7 @@ ROUND_MINUTES, SLOWER, OUTAGE_MINUTES = 0.1, 20, 6
 
 
 def main() -> None:
-    """Run it and print one table."""
+    """Run it and print one table; exit status 1 when it went another way than it should."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--minute", type=float, default=0.5, help="seconds")
     parser.add_argument("--rounds", type=int, default=24)
@@ -61,21 +61,22 @@ def main() -> None:
         seconds = time.monotonic() - began
     off = difference(result, replay(result, rounds))
     missed = sorted({loss.round for loss in result.losses})
+    named = {loss.holder for loss in result.losses}
+    taken_back = bool(missed) and max(missed) < result.served_round
     table = Table("", "", title="Eight hospitals in a ring", show_header=False)
     for name, value in {
         "rounds": f"{rounds}, the result is of round {result.served_round}",
         "time": f"{seconds:.1f} s, of which the slow site trains {rounds * usual * SLOWER:.1f} s",
         "outage": f"site {CUT_OFF} from round {drop}, {outage:.1f} s",
-        "named as missing": f"{sorted({loss.holder for loss in result.losses})}",
+        "named as missing": f"{sorted(named)}",
         "its models missing": f"{len(result.losses)}, of rounds {missed}",
-        "taken back": f"yes, from round {max(missed) + 1} on"
-        if missed and max(missed) < rounds
-        else "no",
+        "taken back": f"yes, from round {max(missed) + 1} on" if taken_back else "no",
         "failures": f"{result.failures}",
         "largest difference to the reference": f"{off:.1e}",
     }.items():
         table.add_row(name, value)
     Console(width=None if sys.stdout.isatty() else 110).print(table)
+    sys.exit(named != {CUT_OFF} or not taken_back or off > 1e-9 or result.served_round != rounds)
 
 
 if __name__ == "__main__":

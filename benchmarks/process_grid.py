@@ -12,9 +12,10 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -32,7 +33,7 @@ from flwr_gossip.server_free.peers.host import PeerHost
 from flwr_gossip.server_free.simulation import InProcessGrid
 from local_processes import free_port
 
-__all__ = ["Machine", "MakeApp", "ProcessGrid", "machines"]
+__all__ = ["Machine", "MakeApp", "ProcessGrid", "machines", "usage"]
 
 MakeApp = Callable[..., ClientApp]
 START_S = 60.0
@@ -55,8 +56,20 @@ context.set_forkserver_preload(
 )
 
 
-def serve_peer(options: Mapping[str, Any], ready: Connection) -> None:
+def turn_clock(ahead_s: float) -> None:
+    """Let this process's clock be wrong, but for gRPC, of which half sees the real one."""
+
+    def now() -> float:
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        return time.clock_gettime(time.CLOCK_REALTIME) + (0 if "grpc" in caller else ahead_s)
+
+    if ahead_s:
+        time.time = now
+
+
+def serve_peer(options: Mapping[str, Any], ahead_s: float, ready: Connection) -> None:
     """Run a peer till this process is killed or the other end of ``ready`` closes."""
+    turn_clock(ahead_s)
     logging.getLogger("flwr").setLevel(logging.CRITICAL)
     with PeerHost(**options):
         ready.send_bytes(b"ready")
@@ -65,9 +78,15 @@ def serve_peer(options: Mapping[str, Any], ready: Connection) -> None:
 
 
 def answer_message(
-    make_app: MakeApp, arguments: tuple[Any, ...], num_nodes: int, local: str, pipe: Connection
+    make_app: MakeApp,
+    arguments: tuple[Any, ...],
+    num_nodes: int,
+    local: str,
+    ahead_s: float,
+    pipe: Connection,
 ) -> None:
     """Run one message in this process, as a SuperNode's ClientApp process does."""
+    turn_clock(ahead_s)
     message = message_from_proto(ProtoMessage.FromString(pipe.recv_bytes()))
     asked = message.metadata.message_id
     app = make_app(*arguments)
@@ -89,11 +108,14 @@ class Machine:
         Where its line is drawn.
     options : mapping
         Further keyword arguments of :class:`PeerHost`.
+    ahead_s : float
+        How much its clock is ahead.
     """
 
     folder: Path
     network: Network
     options: Mapping[str, Any] = field(default_factory=dict)
+    ahead_s: float = 0.0
     is_down: bool = False
 
     def __post_init__(self) -> None:
@@ -113,7 +135,8 @@ class Machine:
             "local": self.local,
             **self.options,
         }
-        self._peer = context.Process(target=serve_peer, args=(options, ready), daemon=True)
+        arguments = (options, self.ahead_s, ready)
+        self._peer = context.Process(target=serve_peer, args=arguments, daemon=True)
         self._peer.start()
         ready.close()
         if not self._hold.poll(START_S):
@@ -155,15 +178,22 @@ class Machine:
     @property
     def usage(self) -> tuple[int, int, int]:
         """Memory of the peer in bytes, its threads and its open files."""
-        process = Path(f"/proc/{self._peer.pid}")
-        lines = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-        files = len(list((process / "fd").iterdir()))
-        return int(lines["VmRSS"].split()[0]) * 1024, int(lines["Threads"]), files
+        return usage(self._peer.pid)
+
+
+def usage(pid: int) -> tuple[int, int, int]:
+    """Return memory in bytes, threads and open files of a process; Linux only."""
+    process = Path(f"/proc/{pid}")
+    lines = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+    files = len(list((process / "fd").iterdir()))
+    return int(lines["VmRSS"].split()[0]) * 1024, int(lines["Threads"]), files
 
 
 @contextmanager
-def machines(number: int, **options: object) -> Iterator[tuple[Path, list[Machine]]]:
-    """Start the peers of so many machines."""
+def machines(
+    number: int, skew_s: Sequence[float] = (), **options: object
+) -> Iterator[tuple[Path, list[Machine]]]:
+    """Start the peers of so many machines; i's clock is ``skew_s[i]`` s ahead, if there are any."""
     folder = Path(tempfile.mkdtemp(prefix="flwr-faults-"))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -172,7 +202,7 @@ def machines(number: int, **options: object) -> Iterator[tuple[Path, list[Machin
         for node in range(number):
             own = folder / str(node)
             own.mkdir(mode=0o700)
-            machine = Machine(own, network, options)
+            machine = Machine(own, network, options, skew_s[node] if skew_s else 0.0)
             stack.callback(machine.stop)
             machine.start_peer()
             started.append(machine)
@@ -210,7 +240,7 @@ class ProcessGrid(InProcessGrid):
         if machine.is_down:
             return message, None, None
         mine, theirs = context.Pipe()
-        arguments = (*self._make, machine.local, theirs)
+        arguments = (*self._make, machine.local, machine.ahead_s, theirs)
         client = context.Process(target=answer_message, args=arguments, daemon=True)
         client.start()
         theirs.close()

@@ -4,8 +4,8 @@ Teleportation of three models over six machines, each a peer process behind a ne
 own. In one round of ``--every`` something happens to an active node: its client is killed, its
 machine is killed and back within a second, its line is mute or cut for a while, its train function
 raises. Peers of the first half of the machines are never killed: what they hold is printed over the
-run. No slot may be lost (start again from the initial arrays), and the result must be that of the
-dense reference with the same rows missing.
+run, and must not grow in its last third. No slot may be lost (start again from the initial arrays),
+and the result must be that of the dense reference with the same rows missing.
 
     python benchmarks/soak.py [--rounds N] [--every M] [--seed S]
 """
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 import numpy as np
 from fault_stage import Fault, difference, initial, replay, staged
-from process_grid import Machine
+from process_grid import Machine, usage
 from rich.console import Console
 from rich.table import Table
 
@@ -55,22 +55,27 @@ def faults(plan: Plan, every: int, seed: int) -> tuple[Fault, ...]:
     return tuple(drawn)
 
 
+COLUMNS = ("peer MB", "peer threads", "peer files", "own files", "own threads", "own MB")
+FLAT = COLUMNS[:-1]  # the result's history of losses is this process's, and grows
+
+
 class Watch(threading.Thread):
-    """Notes what the spared peers use, once a second."""
+    """Notes what the spared peers and this process use, once a second."""
 
     def __init__(self, watched: list[Machine]) -> None:
         super().__init__(daemon=True)
         self._watched, self._ended = watched, threading.Event()
-        self.notes: list[tuple[float, tuple[int, ...]]] = []
+        self.notes: list[tuple[float, tuple[float, ...]]] = []
 
     def run(self) -> None:
         """Note the largest of the peers' memory, threads and files, and this process's own."""
         began = time.monotonic()
         while not self._ended.wait(1.0):
             usages = [machine.usage for machine in self._watched]
-            own = len(os.listdir("/proc/self/fd")), threading.active_count()
-            worst = tuple(max(values) for values in zip(*usages, strict=True))
-            self.notes.append((time.monotonic() - began, (*worst, *own)))
+            memory, *counts = (max(values) for values in zip(*usages, strict=True))
+            own_memory, threads, files = usage(os.getpid())
+            own = files, threads, own_memory / 1e6
+            self.notes.append((time.monotonic() - began, (memory / 1e6, *counts, *own)))
 
     def end(self) -> None:
         """Stop noting."""
@@ -78,8 +83,19 @@ class Watch(threading.Thread):
         self.join()
 
 
+def grown(notes: list[tuple[float, tuple[float, ...]]]) -> list[str]:
+    """Return what is more in the last third than in the second, by medians."""
+    third = len(notes) // 3
+    middle, last = (
+        np.median([values for _, values in notes[start : start + third]], axis=0)
+        for start in (third, 2 * third)
+    )
+    more = last > 1.1 * middle + 2
+    return [name for name, is_more in zip(COLUMNS, more, strict=True) if is_more and name in FLAT]
+
+
 def main() -> None:
-    """Run it and print one table; exit status 1 when a slot was lost or a number is off."""
+    """Run it and print one table; exit status 1 if a slot was lost, or something grew or is off."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--every", type=int, default=20, help="rounds to one fault")
@@ -108,20 +124,21 @@ def main() -> None:
         watch.end()
     off = difference(result, replay(result, rounds))
     lost = [loss for loss in result.losses if loss.used == "initial arrays" and loss.round > 1]
+    more = grown(watch.notes)
     console = Console(width=None if sys.stdout.isatty() else 110)
-    table = Table("after, s", "peer MB", "peer threads", "peer files", "own files", "own threads")
+    table = Table("after, s", *COLUMNS)
     steps = np.linspace(0, len(watch.notes) - 1, SAMPLES).astype(int)
-    for when, (memory, *counts) in (watch.notes[step] for step in steps):
-        table.add_row(f"{when:.0f}", f"{memory / 1e6:.1f}", *map(str, counts))
+    for when, values in (watch.notes[step] for step in steps):
+        table.add_row(f"{when:.0f}", *(f"{value:.4g}" for value in values))
     console.print(table)
     console.print(
         f"{rounds} rounds in {seconds:.0f} s, {len(drawn)} faults, {len(result.losses)} models "
         f"missing, slots lost: {len(lost)}, result of round {result.served_round}, difference to "
-        f"the reference {off:.1e}",
+        f"the reference {off:.1e}, grown: {', '.join(more) or 'nothing'}",
         *stage.errors,
         highlight=False,
     )
-    sys.exit(bool(lost or stage.errors or off > 1e-9 or result.served_round != rounds))
+    sys.exit(bool(lost or more or stage.errors or off > 1e-9 or result.served_round != rounds))
 
 
 if __name__ == "__main__":
