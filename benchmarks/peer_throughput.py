@@ -1,14 +1,22 @@
 """Gigabytes a second of a large model through the peers, next to bare gRPC and raw TCP.
 
 Real processes on loopback: a client with its peer, which publishes, and another client with its
-peer, which fetches. In the same run, in turn with those, the same number of bytes goes through a
-bare grpc.aio stream (messages of the same size, default options, and a reader that throws all away)
-and through a TCP socket into one buffer, each between two processes. All times are medians over the
-repetitions, the ratio is to the bare gRPC stream. CPU seconds are of all processes of a transfer
-together, per gigabyte. Memory is the peak at each end beyond what it had before, in models; the
-publishing client's own arrays are not counted, the reader's result is, and so is what the peer
-keeps for its readers (in its process, and in files in memory). The last row is a peer with a model
-and two attached clients, which nobody asks for anything: its CPU seconds in ten seconds.
+peer, which fetches. In the same run, in turn with those, the same number of bytes goes, each time
+between two processes with default options, through
+
+- a bare grpc.aio stream in messages of one chunk (256 KiB), whose reader throws all away,
+- the same in messages of 1 MiB, as a peer sends them over a fast line,
+- the same in messages of 1 MiB, whose reader keeps the bytes in one buffer, as a model must be,
+- a TCP socket into that buffer.
+
+The buffer is used again each time, as our client uses its own. All times are medians over the
+repetitions, and so are the ratios of the pairs. "first fetch" is one measurement, with the
+connection and with memory that comes fresh from the kernel. CPU seconds are of all processes of a
+transfer together, per gigabyte. Memory is the peak at each end, in models: the reader's beyond what
+it had before its first fetch, its result and the memory it keeps for the next model included; the
+publishing client's beyond its own arrays; the peer's beyond what it had before the transfer, with
+what it keeps for its readers (in its process, and in files in memory). The last row is a peer with
+a model and two attached clients, which nobody asks for anything: its CPU seconds in ten seconds.
 
     python benchmarks/peer_throughput.py [--quick] [--megabytes 100,1000] [--repeat N]
 """
@@ -34,14 +42,18 @@ from workers import Took, Worker, cpu_s, file_bytes, peak_bytes, reset_peak, rss
 from flwr_gossip.server_free.codecs import CHUNK_BYTES
 from flwr_gossip.server_free.models import Model
 from flwr_gossip.server_free.peers.links import Membership, Missing, ModelId, Patience, connect
+from flwr_gossip.server_free.peers.pace import MOST_CHUNKS
 from flwr_gossip.server_free.peers.process import PeerProcess
 
 KEY = b"k" * 32
 NUM_TENSORS = 8
 MAX_BYTES = 8 << 30
-IDLE_S = 10.0
+IDLE_S, LEAVE_S = 10.0, 0.5
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 METHOD = "/bare.Stream/Get"
+MESSAGE_BYTES = MOST_CHUNKS * CHUNK_BYTES
+BARE, BARE_LARGE, KEPT = "bare gRPC stream", "bare gRPC, 1 MiB", "bare gRPC, kept"
+TCP, FIRST = "raw TCP", "first fetch"
 
 
 def model_of(nbytes: int) -> Model:
@@ -83,6 +95,7 @@ class BareServer:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._sent = asyncio.Event()
         self.server: Any = None
 
     def start(self) -> int:
@@ -90,7 +103,7 @@ class BareServer:
         return self._loop.run_until_complete(self._start())
 
     async def _start(self) -> int:
-        handler = grpc.unary_stream_rpc_method_handler(_stream_zeros)
+        handler = grpc.unary_stream_rpc_method_handler(self._stream_zeros)
         service = grpc.method_handlers_generic_handler("bare.Stream", {"Get": handler})
         self.server = grpc.aio.server(options=UNLIMITED)
         self.server.add_generic_rpc_handlers((service,))
@@ -98,15 +111,21 @@ class BareServer:
         await self.server.start()
         return port
 
-    def serve(self, seconds: float) -> None:
-        """Serve for a while."""
-        self._loop.run_until_complete(asyncio.sleep(seconds))
+    async def _stream_zeros(self, request: bytes, context: Any) -> None:
+        nbytes, size = map(int, request.split())
+        message = bytes(size)
+        for _ in range(nbytes // size):
+            await context.write(message)
+        self._sent.set()
 
+    def serve(self) -> None:
+        """Serve one stream, and a moment on for its last messages to leave."""
+        self._loop.run_until_complete(self._serve())
 
-async def _stream_zeros(request: bytes, context: Any) -> None:
-    chunk = bytes(CHUNK_BYTES)
-    for _ in range(int(request) // CHUNK_BYTES):
-        await context.write(chunk)
+    async def _serve(self) -> None:
+        self._sent.clear()
+        await self._sent.wait()
+        await asyncio.sleep(LEAVE_S)
 
 
 class Reader:
@@ -115,21 +134,27 @@ class Reader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def bare(self, port: int, nbytes: int) -> None:
+    def bare(self, port: int, nbytes: int, message_bytes: int, keep: bool) -> None:
         """Read the gRPC stream."""
-        asyncio.run(self._bare(port, nbytes))
+        asyncio.run(self._bare(port, nbytes, message_bytes, keep))
 
-    async def _bare(self, port: int, nbytes: int) -> None:
+    async def _bare(self, port: int, nbytes: int, message_bytes: int, keep: bool) -> None:
+        buffer, got = self._memory(nbytes) if keep else None, 0
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=UNLIMITED) as channel:
-            call = channel.unary_stream(METHOD)(str(nbytes).encode())
-            while await call.read() is not grpc.aio.EOF:
-                pass
+            call = channel.unary_stream(METHOD)(f"{nbytes} {message_bytes}".encode())
+            while (message := await call.read()) is not grpc.aio.EOF:
+                if buffer is not None:
+                    buffer[got : got + len(message)] = message
+                    got += len(message)
+
+    def _memory(self, nbytes: int) -> memoryview:
+        if len(self._buffer) != nbytes:
+            self._buffer = bytearray(nbytes)
+        return memoryview(self._buffer)
 
     def tcp(self, port: int, nbytes: int) -> None:
         """Read a socket into one buffer."""
-        if len(self._buffer) != nbytes:
-            self._buffer = bytearray(nbytes)
-        buffer = memoryview(self._buffer)
+        buffer = self._memory(nbytes)
         with socket.create_connection(("127.0.0.1", port)) as connection:
             got = 0
             while got < nbytes:
@@ -187,6 +212,7 @@ class Setting:
         self.bare_port = self.bare.ask("start").result
         self.tcp_port = self.tcp.ask("start").result
         self.round = 0
+        self.rss_at_first = rss_bytes(self.clients[1].pid)
 
     def close(self) -> None:
         """End them."""
@@ -197,15 +223,18 @@ class Setting:
 
     def measure(self, nbytes: int, repeat: int) -> Rows:
         """Do each transfer ``repeat`` times in turn, after one that is not counted."""
-        rows = Rows()
+        rows, first = Rows(), Rows()
         self.clients[0].ask("make", nbytes)
         for number in range(repeat + 1):
-            into = rows if number else Rows()
+            into = rows if number else first
             self.round += 1
             self._publish(into)
             self._fetch(into)
-            self._bare(into, nbytes)
+            self._bare(into, BARE, nbytes, CHUNK_BYTES)
+            self._bare(into, BARE_LARGE, nbytes, MESSAGE_BYTES)
+            self._bare(into, KEPT, nbytes, MESSAGE_BYTES, keep=True)
             self._tcp(into, nbytes)
+        rows.wall[FIRST], rows.cpu[FIRST] = first.wall["fetch"], first.cpu["fetch"]
         return rows
 
     def _publish(self, rows: Rows) -> None:
@@ -218,9 +247,8 @@ class Setting:
 
     def _fetch(self, rows: Rows) -> None:
         took, peer_cpu, peer_bytes = self._beside(lambda: self.clients[1].ask("fetch", self.round))
-        rows.add(
-            "fetch", took.wall_s, took.cpu_s + peer_cpu, client=took.extra_bytes, peer=peer_bytes
-        )
+        client_bytes = peak_bytes(self.clients[1].pid) - self.rss_at_first
+        rows.add("fetch", took.wall_s, took.cpu_s + peer_cpu, client=client_bytes, peer=peer_bytes)
 
     def _beside(self, call: Callable[[], Took]) -> tuple[Took, float, int]:
         """Call, and return what it took, and the CPU seconds and bytes of the serving peer."""
@@ -231,19 +259,21 @@ class Setting:
         more = max(0, peak_bytes(pid) - memory) + max(0, file_bytes(pid) - files)
         return took, cpu_s(pid) - cpu, more
 
-    def _bare(self, rows: Rows, nbytes: int) -> None:
+    def _bare(
+        self, rows: Rows, label: str, nbytes: int, message_bytes: int, keep: bool = False
+    ) -> None:
         cpu = cpu_s(self.bare.pid)
-        self.bare.start("serve", 0.2 + 20 * nbytes / 1e9)
-        took = self.reader.ask("bare", self.bare_port, nbytes)
+        self.bare.start("serve")
+        took = self.reader.ask("bare", self.bare_port, nbytes, message_bytes, keep)
         used = cpu_s(self.bare.pid) - cpu
         self.bare.wait()
-        rows.add("bare gRPC stream", took.wall_s, took.cpu_s + used)
+        rows.add(label, took.wall_s, took.cpu_s + used)
 
     def _tcp(self, rows: Rows, nbytes: int) -> None:
         self.tcp.start("serve", nbytes)
         took = self.reader.ask("tcp", self.tcp_port, nbytes)
         served = self.tcp.wait()
-        rows.add("raw TCP", took.wall_s, took.cpu_s + served.cpu_s)
+        rows.add(TCP, took.wall_s, took.cpu_s + served.cpu_s)
 
     def idle(self) -> float:
         """Return the CPU seconds of both peers while nobody asks for anything."""
@@ -257,11 +287,9 @@ def show(table: Table, nbytes: int, rows: Rows) -> None:
     both = [sum(pair) for pair in zip(rows.wall["publish"], rows.wall["fetch"], strict=True)]
     cpus = [sum(pair) for pair in zip(rows.cpu["publish"], rows.cpu["fetch"], strict=True)]
     rows.wall["publish + fetch"], rows.cpu["publish + fetch"] = both, cpus
-    order = ("publish", "fetch", "publish + fetch", "bare gRPC stream", "raw TCP")
-    for label in order:
+    for label in ("publish", "fetch", "publish + fetch", FIRST, BARE, BARE_LARGE, KEPT, TCP):
         wall, cpu = median(rows.wall[label]), median(rows.cpu[label])
-        paired = zip(rows.wall["bare gRPC stream"], rows.wall[label], strict=True)
-        ratio = median(bare / ours for bare, ours in paired)
+        ratios = [_ratio(rows.wall[other], rows.wall[label]) for other in (BARE, KEPT, TCP)]
         ends = [
             f"{max(rows.memory[key]) / nbytes:.2f}"
             if (key := f"{label}/{end}") in rows.memory
@@ -269,9 +297,16 @@ def show(table: Table, nbytes: int, rows: Rows) -> None:
             for end in ("client", "peer")
         ]
         speed = f"{nbytes / wall / 1e9:.2f}"
-        size = f"{nbytes / 1e6:,.0f} MB"
-        table.add_row(size, label, speed, f"{ratio:.2f}", f"{cpu / nbytes * 1e9:.2f}", *ends)
+        size = f"{nbytes / 1e6:,.0f}"
+        table.add_row(size, label, speed, *ratios, f"{cpu / nbytes * 1e9:.2f}", *ends)
     table.add_section()
+
+
+def _ratio(other: list[float], ours: list[float]) -> str:
+    """Return how many times as fast as another transfer ours was, the median of the pairs."""
+    if len(ours) != len(other):
+        return ""
+    return f"{median(theirs / own for theirs, own in zip(other, ours, strict=True)):.2f}"
 
 
 def main() -> None:
@@ -286,8 +321,8 @@ def main() -> None:
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     console.print(f"{os.cpu_count()} cores, load average before: {load}", highlight=False)
     table = Table(
-        *("model", "transfer", "GB/s", "of bare gRPC", "CPU s/GB"),
-        *("client memory, models", "peer memory, models"),
+        *("MB", "transfer", "GB/s", "of bare", "of kept", "of TCP", "CPU s/GB"),
+        *("client mem.", "peer mem."),
     )
     setting = Setting()
     try:
