@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from ..codecs import CHUNK_BYTES, MAX_DIMENSIONS, Chunk, EncodedModel
 from ..errors import WireError
@@ -61,7 +62,9 @@ def from_tensors(header: pb.Header) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(t.name, tuple(t.shape), t.dtype) for t in header.tensors)
 
 
-def _header(tensors: Iterable[TensorSpec], nbytes: int, chunk_bytes: int) -> pb.Header:
+@lru_cache(maxsize=8)
+def _header(tensors: tuple[TensorSpec, ...], nbytes: int, chunk_bytes: int) -> pb.Header:
+    """Return the header of a model without its checksums, which is copied and never changed."""
     specs = (pb.Tensor(name=t.name, dtype=t.dtype, shape=t.shape) for t in tensors)
     return pb.Header(nbytes=nbytes, tensors=specs, chunk_bytes=chunk_bytes)
 
@@ -124,8 +127,9 @@ def absent_frame(answer: Absent) -> pb.FetchFrame:
 def header_frame(model: EncodedModel, state: NotReady) -> pb.FetchFrame:
     """Return the frame that opens a model."""
     header = _header(model.tensors, model.nbytes, model.chunk_bytes)
-    header.crc32.extend(model.checksums)
-    return pb.FetchFrame(header=header, known_missing=state.known_missing, state=_state(state))
+    frame = pb.FetchFrame(header=header, known_missing=state.known_missing, state=_state(state))
+    frame.header.crc32.extend(model.checksums)
+    return frame
 
 
 def chunks_of(
@@ -146,7 +150,7 @@ def chunks_of(
 def publish_header(
     membership: Membership,
     id: ModelId,
-    tensors: Iterable[TensorSpec],
+    tensors: tuple[TensorSpec, ...],
     nbytes: int,
     readers: Iterable[int],
     keep: bool = False,

@@ -36,17 +36,22 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self._log = Sparing()
+        self._handlers: dict[str, Any] = {}
 
     async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
-        """Return the method's handler with the guard around it."""
+        """Return the method's handler with the guard around it, the same one each time."""
+        if (known := self._handlers.get(details.method)) is not None:
+            return known
         handler = await continuation(details)
-        if handler is None:
+        if handler is None:  # not kept: anybody may ask for any method
             return None
         kind = KINDS[handler.request_streaming, handler.response_streaming]
         guarded = self._guarded(getattr(handler, kind), handler.request_streaming, details.method)
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         parse = handler.request_deserializer
-        return make(guarded, parse and _tolerant(parse), handler.response_serializer)
+        made = make(guarded, parse and _tolerant(parse), handler.response_serializer)
+        self._handlers[details.method] = made
+        return made
 
     def _guarded(self, behaviour: Behaviour, streaming: bool, method: str) -> Behaviour:
         async def guarded(request: Any, context: Any) -> Any:
