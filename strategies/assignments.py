@@ -24,6 +24,9 @@ __all__ = ["Assignment", "EvaluateFn", "check_arguments"]
 
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
 
+_OF_A_GRID = ("get_node_ids", "push_messages", "pull_messages")
+"""What is asked of a grid: one that is wrapped in something else has it too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
@@ -60,7 +63,7 @@ def check_arguments(
     grid: object, initial: object, timeout: object, **configs: ConfigRecord | None
 ) -> None:
     """Raise ``PlanError`` or ``ModelError`` for what no run can begin with."""
-    if not isinstance(grid, Grid):
+    if not all(callable(getattr(grid, name, None)) for name in _OF_A_GRID):
         raise PlanError(
             f"grid is {_kind(grid)}, allowed is the Grid that @app.main() was given: "
             "strategy.start(grid=grid, initial_arrays=...)."

@@ -170,6 +170,19 @@ def test_initial_arrays_of_a_dtype_that_cannot_travel() -> None:
         play(Gossip("ring"), quadratic_app(), 2, 1, arrays)
 
 
+def test_a_grid_that_is_wrapped_in_something_else_is_one() -> None:
+    class Wrapper:
+        def __init__(self, grid: InProcessGrid) -> None:
+            self._grid = grid
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._grid, name)
+
+    with InProcessGrid(quadratic_app(), 2) as grid:
+        result = Gossip("ring").start(Wrapper(grid), initial(), 1)  # type: ignore[arg-type]
+    assert result.served_round == 1
+
+
 # --- the roster -------------------------------------------------------------------------------
 
 
