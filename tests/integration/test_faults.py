@@ -21,8 +21,6 @@ CHOSEN = (
     "line mute for long, then heals",
     "half a model, always",
     "one bit turned, once",
-    "a slow node",
-    "a reader not ready for its models",
     "clocks a day apart",
     "Teleportation, k = 1: its holder killed",
 )
