@@ -103,17 +103,19 @@ def _field(name: str, node: int) -> Iterator[None]:
     try:
         yield
     except (GossipError, ValueError, TypeError) as error:
-        raise PlanError(f"field {name!r} in the report of node {node}: {error}") from error
+        raise _wrong(name, node, str(error)) from error
+
+
+def _wrong(name: str, node: int, what: str) -> PlanError:
+    return PlanError(f"field {name!r} in the report of node {node}: {what}")
 
 
 def _check_numbers(report: Report, node: int) -> None:
-    with _field("seconds", node):
-        if not (math.isfinite(report.seconds) and report.seconds >= 0):
-            raise ValueError(f"{report.seconds} is no number of seconds from 0")
+    if not (math.isfinite(report.seconds) and report.seconds >= 0):
+        raise _wrong("seconds", node, f"{report.seconds} is no number of seconds from 0")
     for name in _COUNTS:
-        with _field(name, node):
-            if getattr(report, name) < 0:
-                raise ValueError(f"{getattr(report, name)} is no number of bytes from 0")
+        if (value := getattr(report, name)) < 0:
+            raise _wrong(name, node, f"{value} is no number of bytes from 0")
 
 
 def _rounds(text: str, last: int) -> tuple[int, ...]:
