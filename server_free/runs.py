@@ -245,10 +245,8 @@ def read_config(folder: Path) -> RunConfig:
     try:
         content = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        inside = folder / "runs" if folder.name != "runs" else folder
         raise RunError(
-            f"{folder} is no run's folder: it has no {CONFIG}. Give the folder whose place a run "
-            f"prints at its start, such as {inside / '2026-01-31-120000-gossip'}."
+            f"{folder} is no run's folder: it has no {CONFIG}. {_nearby(folder)}"
         ) from None
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
@@ -257,6 +255,19 @@ def read_config(folder: Path) -> RunConfig:
     if not isinstance(content, dict):
         raise RunError(f"{path} is a {type(content).__name__}, allowed is a JSON object.")
     return RunConfig.of(content, path)
+
+
+def _nearby(folder: Path) -> str:
+    """Return which folder may be meant: one of those in it, or in ``runs`` in it."""
+    for place in (folder, folder / "runs"):
+        inside = sorted(path.parent for path in place.glob(f"*/{CONFIG}"))
+        if inside:
+            number = f"{len(inside)} run{'s' if len(inside) > 1 else ''}"
+            return f"In {place} lie {number}: give a run itself, such as {inside[-1]}."
+    return (
+        "Give the folder whose place a run prints at its start, such as "
+        "runs/2026-01-31-120000-gossip."
+    )
 
 
 def read_run(folder: str | Path) -> Run:

@@ -152,3 +152,12 @@ def test_a_file_in_place_of_a_folder_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(RunError, match="is no run's folder"):
         read_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("given", ["runs", "."])
+def test_who_gives_the_folder_of_all_runs_is_shown_the_newest(tmp_path: Path, given: str) -> None:
+    for name in ("2026-01-31-120000-gossip", "2026-02-01-120000-gossip"):
+        write_sample(tmp_path / "runs" / name)
+    says = r"In \S*/runs lie 2 runs: give a run itself, such as \S*/2026-02-01-120000-gossip\.$"
+    with pytest.raises(RunError, match=says):
+        read_run(tmp_path / given)
