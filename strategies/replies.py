@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import WARNING
 from typing import Any
@@ -84,26 +82,20 @@ def read_reply(node: int, content: RecordDict, expected: Expected) -> Reported:
         )
     report = read(Report, dict(record.items()), f"node {node}")
     _check_numbers(report, node)
-    with _field("rounds", node):
-        rounds = _rounds(report.rounds, expected.last)
-    with _field("losses", node):
-        losses = _plausible(Loss.load(report.losses), node, expected)
-    with _field("probed", node):
-        probed = Probed.load(report.probed, node, expected.num_nodes)
-    with _field("sketch", node):
-        sketch = _sketch(report.sketch)
-    with _field(expected.arrays_key, node):
-        model = _model(content.get(expected.arrays_key), expected.signature)
-    return Reported(report, rounds, losses, probed, sketch, model)
-
-
-@contextmanager
-def _field(name: str, node: int) -> Iterator[None]:
-    """Name the field and the node in what goes wrong."""
+    key, name = expected.arrays_key, "rounds"
     try:
-        yield
+        rounds = _rounds(report.rounds, expected.last)
+        name = "losses"
+        losses = _plausible(Loss.load(report.losses), node, expected)
+        name = "probed"
+        probed = Probed.load(report.probed, node, expected.num_nodes)
+        name = "sketch"
+        sketch = _sketch(report.sketch)
+        name = key
+        model = _model(content.get(key), expected.signature)
     except (GossipError, ValueError, TypeError) as error:
         raise _wrong(name, node, str(error)) from error
+    return Reported(report, rounds, losses, probed, sketch, model)
 
 
 def _wrong(name: str, node: int, what: str) -> PlanError:
