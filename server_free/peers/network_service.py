@@ -152,6 +152,8 @@ class Admission:
         try:
             async with asyncio.timeout(TAKE_S):
                 await self._context.write(frame)
+        except grpc.aio.InternalError:  # who asked has just gone: end as when gRPC says so itself
+            raise asyncio.CancelledError from None
         except TimeoutError:
             raise Refused(
                 grpc.StatusCode.DEADLINE_EXCEEDED, f"nothing was read for {TAKE_S:g} s"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 import time
 
+import grpc
 import numpy as np
 import pytest
 
 from flwr_gossip.server_free.errors import MailboxFull, PeerError
+from flwr_gossip.server_free.peers import frames
+from flwr_gossip.server_free.peers import peer_pb2 as pb
 from flwr_gossip.server_free.peers import process as process_module
 from flwr_gossip.server_free.peers.links import INITIAL, Membership, ModelId, Patience, connect
 from flwr_gossip.server_free.peers.process import PeerProcess
+from flwr_gossip.server_free.peers.raw import parse, raw_fetch
 
 KEY = b"k" * 32
 MODEL = {"w": np.arange(10, dtype=np.float32)}
@@ -61,9 +66,11 @@ def test_a_process_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
 PARENT = """
 import multiprocessing, os, sys, time
+import grpc
 import numpy as np
 from flwr_gossip.server_free.peers.links import *
 from flwr_gossip.server_free.peers.process import PeerProcess
+from flwr_gossip.server_free.peers.raw import parse, raw_fetch
 host = PeerProcess().start()
 host.open("t", b"k" * 32)
 fork = multiprocessing.get_context("fork")
@@ -88,3 +95,32 @@ def test_the_parent_may_fork_and_the_process_dies_with_it() -> None:
     while os.path.exists(socket_path):
         assert time.monotonic() < deadline, "the peer process outlives its parent"
         time.sleep(0.05)
+
+
+def test_who_leaves_in_the_middle_of_a_model_is_no_failure_of_the_peer(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A reader does so for every large model for which it has no room yet."""
+    id, leavings = ModelId(1, 0, 0), 100
+    large = {"w": np.zeros(10_000_000, np.float32)}
+    with PeerProcess() as host:
+        addresses = (host.address, host.address)
+        with connect(host.local_address, Membership("t", KEY, 0, "s", addresses)) as link:
+            link.publish(id, large, readers=[1])
+            asyncio.run(_leave(host.address, Membership("t", KEY, 1, "s", addresses), id, leavings))
+            [model] = link.fetch([id], Patience())
+            np.testing.assert_array_equal(model["w"], large["w"])
+    assert "failed" not in capfd.readouterr().err
+
+
+async def _leave(address: str, reader: Membership, id: ModelId, often: int) -> None:
+    """Begin to fetch, and go after some of the messages."""
+    challenge = b""
+    async with grpc.aio.insecure_channel(address, options=frames.CHANNEL_OPTIONS) as channel:
+        for number in range(often):
+            call = raw_fetch(channel)(frames.fetch_request(reader, id, 5.0, challenge), timeout=30)
+            frame = parse(pb.FetchFrame, await call.read())
+            challenge = frame.challenge or challenge
+            for _ in range(number % 4 if frame.HasField("header") else 0):
+                await call.read()
+            call.cancel()
