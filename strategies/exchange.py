@@ -27,6 +27,7 @@ def exchange(
     given_up: Callable[[Collection[Message]], bool] = lambda _: False,
     grace_s: float = 0.0,
     on_reply: Callable[[Message], None] = lambda _: None,
+    on_refused: Callable[[Message], None] = lambda _: None,
 ) -> list[Message]:
     """Push the messages and return the replies that come in time, in order of arrival.
 
@@ -41,8 +42,13 @@ def exchange(
         How much longer to wait once that is so.
     on_reply : callable
         Called with each reply as it comes.
+    on_refused : callable
+        Called with each message that Flower does not take, as for a node that has left it.
     """
     outstanding = push(grid, messages)
+    for message in messages:
+        if message.metadata.message_id not in outstanding:
+            on_refused(message)
     replies: list[Message] = []
     deadline = time.monotonic() + timeout_s
     all_given_up_at: float | None = None

@@ -46,6 +46,10 @@ Served = dict[int, Model]
 _GRACE_S = 5.0
 """How long to wait for the reply of a node that its neighbours reported dead."""
 
+_NOT_TAKEN = (
+    "Flower takes no message for it: its SuperNode has left, or Flower's line above says why"
+)
+
 
 @dataclass(slots=True)
 class Training:
@@ -144,6 +148,7 @@ class Training:
         for message in messages:
             self._count(message.content)
         slots = {node_id: order.get("slot", -1) for node_id, order in orders.items()}
+        refused: set[int] = set()
         replies = exchange(
             self.attendance.grid,
             messages,
@@ -151,8 +156,9 @@ class Training:
             given_up=self._are_dead,
             grace_s=_GRACE_S,
             on_reply=lambda reply: self._take_in(reply, slots),
+            on_refused=lambda message: refused.add(message.metadata.dst_node_id),
         )
-        self._lose_silent(messages, replies)
+        self._lose_silent(messages, replies, refused)
         self._tell_losses()
         self._tell_pairs()
         self.result.losses += self.hearsay.losses
@@ -163,15 +169,19 @@ class Training:
         dead, node_of = self.hearsay.dead(), self.attendance.node_of
         return all(node_of(message.metadata.dst_node_id) in dead for message in messages)
 
-    def _lose_silent(self, messages: Iterable[Message], replies: Iterable[Message]) -> None:
+    def _lose_silent(
+        self, messages: Iterable[Message], replies: Iterable[Message], refused: Collection[int]
+    ) -> None:
         """Take those who did not answer out of the live nodes."""
         answered = {reply.metadata.src_node_id for reply in replies}
         dead = self.hearsay.dead()
         overdue = f"no reply within timeout={self.dispatch.timeout_s:g} s"
         for message in messages:
-            if message.metadata.dst_node_id not in answered:
-                node = self.attendance.node_of(message.metadata.dst_node_id)
-                self.attendance.lose(node, dead.get(node, overdue))
+            node_id = message.metadata.dst_node_id
+            if node_id not in answered:
+                node = self.attendance.node_of(node_id)
+                why = _NOT_TAKEN if node_id in refused else overdue
+                self.attendance.lose(node, dead.get(node, why))
 
     def _tell_losses(self) -> None:
         """Log whose models did not arrive, one line a node, with the first reason."""

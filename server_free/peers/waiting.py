@@ -100,7 +100,9 @@ class Wait:
             f"is alive, at round {answer.round}, and had no model of round {self.id.round} "
             f"after {waited_s:g} s"
         )
-        return f"{text}, waiting for others itself" if answer.waiting else text
+        if answer.waiting:
+            return f"{text}, waiting for others itself"
+        return f"{text}, a quarter of strategy.start(timeout=...): raise it for longer rounds"
 
     def silent(self) -> Missing:
         """Return that nothing was heard."""

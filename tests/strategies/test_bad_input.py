@@ -325,6 +325,26 @@ def test_a_field_that_is_missing_in_a_report_is_that_nodes_failure() -> None:
 # --- a failing node ---------------------------------------------------------------------------
 
 
+def test_a_node_whose_supernode_has_left_is_not_said_to_be_late() -> None:
+    class Leaving(InProcessGrid):
+        """Takes no message for node 1 once the first round is over."""
+
+        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+            taken = [
+                message
+                for message in messages
+                if message.metadata.dst_node_id != 1001
+                or message.content[RECORD]["kind"] != "segment"
+                or message.content[RECORD]["first"] == 1
+            ]
+            return super().push_messages(taken)
+
+    strategy = Gossip("ring", fraction_evaluate=0.0, rounds_per_message=1)
+    result = play(strategy, quadratic_app(), 3, 3, grid_type=Leaving)
+    assert set(result.failures) == {1}
+    assert "Flower takes no message for it: its SuperNode has left" in result.failures[1][0]
+
+
 def failing(node: int, *rounds: int) -> Callable[[int, int], None]:
     def before_train(n: int, t: int) -> None:
         if n == node and t in rounds:

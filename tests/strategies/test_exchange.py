@@ -112,7 +112,11 @@ def test_nothing_to_send(grid: SlowGrid) -> None:
 
 def test_a_message_that_flower_refuses_is_not_waited_for(grid: SlowGrid) -> None:
     grid.after, grid.refused = {1: 0.0}, {2}
-    assert sources(exchange(grid, messages(1, 2), 60.0)) == [1]
+    told: list[int] = []
+    replies = exchange(
+        grid, messages(1, 2), 60.0, on_refused=lambda m: told.append(m.metadata.dst_node_id)
+    )
+    assert (sources(replies), told) == ([1], [2])
 
 
 def test_pushed_messages_are_known_by_their_id(grid: SlowGrid) -> None:
