@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 
 from ..server_free.errors import RosterError
 from ..server_free.models import Model
-from ..server_free.peers.memory import MemoryHost
-from ..server_free.peers.store import Store
 from .roster import Member
 
 if TYPE_CHECKING:
+    from ..server_free.peers.memory import MemoryHost
     from ..server_free.peers.process import PeerProcess
 
 __all__ = ["Plane", "open_plane"]
@@ -87,6 +86,9 @@ def _embedded_host(
 ) -> Iterator[tuple[str, MemoryHost | PeerProcess]]:
     here = (socket.gethostname(), os.getpid())
     if all((m.intro.host, m.intro.process) == here for m in members):
+        from ..server_free.peers.memory import MemoryHost  # slow to import
+        from ..server_free.peers.store import Store
+
         kept = None if store is None else Store(store)
         with MemoryHost(max_bytes=machine_bytes(), store=kept) as memory:
             yield "in-process", memory
