@@ -159,7 +159,7 @@ class LocalService(LocalPeerServicer):
         header = (await _frame(messages)).header
         tensors = self._checked(header)
         nbytes = header.header.nbytes
-        with self._mailbox.room(header.training, nbytes) as room:
+        with self._mailbox.room(header.training, nbytes, header.id.round) as room:
             chunks = await _receive(messages, nbytes, header.header.chunk_bytes)
             await self._put(header, EncodedModel(tensors, nbytes, chunks), room)
         return pb.PublishReply()
@@ -188,7 +188,7 @@ class LocalService(LocalPeerServicer):
         nbytes = header.header.nbytes
         if self._shelf is None:
             return
-        with self._mailbox.room(header.training, nbytes) as room:
+        with self._mailbox.room(header.training, nbytes, header.id.round) as room:
             if (offer := self._shelf.offer()) is None:
                 return
             with offer:

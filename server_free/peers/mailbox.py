@@ -41,9 +41,10 @@ class Mailbox:
 
     A model of round >= 1 is dropped when every reader has it, is known to be missing, has asked
     for a later round or belongs to an older segment than the last two, and two newer rounds are
-    here. One to ``keep`` stays in any case till two newer segments have begun. Models of round 0
-    stay till ``close_training``. When memory is short, trainings without a client at work are
-    dropped whole: those that have ended first, then those that nobody touched for an hour.
+    here; while memory allows, not before a reader would have noticed that its line broke. One to
+    ``keep`` stays in any case till two newer segments have begun. Models of round 0 stay till
+    ``close_training``. When memory is short, trainings without a client at work are dropped whole:
+    those that have ended first, then those that nobody touched for an hour.
 
     Who writes for a client names the run, by the fingerprint of its key: of a training that a
     newer run has resumed, nothing is taken from an older one (``Outdated``).
@@ -224,7 +225,7 @@ class Mailbox:
             if not state.is_news(id, model):
                 return
             grows = max(0, model.nbytes - state.size(id))
-            room = room or self._reserve(training, grows)
+            room = room or self._reserve(training, grows, id.round)
             segment_no = state.segment_no
         try:
             if self.store is not None:  # not under the lock: others read and wait meanwhile
@@ -275,11 +276,11 @@ class Mailbox:
                 self._disk.remove(training, state.drop_read())
             return answer
 
-    def delivered(self, training: str, id: ModelId, reader: int) -> None:
-        """Note that node ``reader`` has received the model."""
+    def delivered(self, training: str, id: ModelId, reader: int, doubt_s: float = 0.0) -> None:
+        """Note that the model was sent to node ``reader``, which may ask again for ``doubt_s``."""
         with self._lock:
             if (state := self._trainings.find(training)) is not None:
-                state.delivered(id, reader)
+                state.delivered(id, reader, doubt_s)
                 self._disk.remove(training, state.drop_read())
 
     def known_missing(self, training: str, segment: str) -> Mapping[int, str]:
@@ -352,20 +353,23 @@ class Mailbox:
             return self._trainings.newest_rounds(most)
 
     @contextmanager
-    def room(self, training: str, nbytes: int) -> Iterator[Reserved]:
+    def room(self, training: str, nbytes: int, round: int = 0) -> Iterator[Reserved]:
         """Keep ``nbytes`` free for a model that is being received; it is then :meth:`put` with it.
 
         Raises ``MailboxFull`` if they do not fit.
         """
-        room = self._reserve(training, nbytes)
+        room = self._reserve(training, nbytes, round)
         try:
             yield room
         finally:
             self._release(room)
 
-    def _reserve(self, training: str, nbytes: int) -> Reserved:
-        """Keep ``nbytes`` free; other trainings make room first."""
+    def _reserve(self, training: str, nbytes: int, round: int) -> Reserved:
+        """Keep ``nbytes`` free; what all have read, and other trainings, make room first."""
         with self._lock:
+            state = self._trainings.find(training)
+            if state is not None and not self.capacity.fits(nbytes):
+                self._disk.remove(training, state.drop_read(round, spare_memory=True))
             for other in self._trainings.expendable(training):
                 if self.capacity.fits(nbytes):
                     break

@@ -36,6 +36,8 @@ TAKE_S = 60.0
 MIN_BEAT_S, USUAL_BEAT_S = 0.05, 1.0
 SOON_S = 0.1
 """How long an Ask waits for a model."""
+MAX_DOUBT_S = 60.0
+"""How long a model is kept at most for a reader who may find that its line broke."""
 UNKNOWN_RUN = NotReady(started=False, round=0, known_missing={})
 
 
@@ -255,8 +257,7 @@ class _Fetch(Admission):
         encoded = answer.model.encoded()
         await self._write(frames.header_frame(encoded, answer.state))
         await self._send(encoded.chunks)
-        request = self._request
-        self._mailbox.delivered(request.training, self._id, request.requester)
+        self._sent()
 
     async def at_once(self, event: FetchEvent) -> bytes:
         """Return what there is to say after a moment, packed."""
@@ -271,11 +272,16 @@ class _Fetch(Admission):
         frame = frames.header_frame(encoded, answer.state)
         if len(encoded.chunks) != 1:
             return pack(frame)
-        request = self._request
         event.settle(answer)
         event.sent(answer)
-        self._mailbox.delivered(request.training, self._id, request.requester)
+        self._sent()
         return pack(frame, encoded.chunks[0].data)
+
+    def _sent(self) -> None:
+        """Note that the reader has it, or asks again once it finds that its line broke."""
+        request = self._request
+        doubt_s = min(2.0 * request.silence_s, MAX_DOUBT_S)
+        self._mailbox.delivered(request.training, self._id, request.requester, doubt_s)
 
     async def _soon(self) -> Answer:
         """Return the answer of now, or that after the next change within a moment."""

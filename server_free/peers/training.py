@@ -20,6 +20,9 @@ __all__ = ["Absent", "Answer", "NotReady", "Ready", "Training"]
 
 KEPT_ROUNDS = 2
 KEPT_SEGMENTS = 2
+DOUBTED_ROUNDS = 8
+DOUBTED_BYTES = 256 << 20
+"""The most that is kept of models sent to readers who may ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class _Held:
     segment_no: int
     keep: bool
     of_this_run: bool = True
+    doubted: dict[int, float] = field(default_factory=dict)  # reader -> till when it may ask again
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,24 +285,37 @@ class Training:
             return Absent("gone", state.gone.reason)
         return state.state(self.known_missing(segment))
 
-    def delivered(self, id: ModelId, reader: int) -> None:
-        """Note that ``reader`` has the model."""
+    def delivered(self, id: ModelId, reader: int, doubt_s: float = 0.0) -> None:
+        """Note that ``reader`` has the model; for ``doubt_s`` it may find that it has not."""
         if (held := self._find(id)) is not None:
             held.readers.discard(reader)
+            if doubt_s > 0.0:
+                held.doubted[reader] = time.monotonic() + doubt_s
 
-    def drop_read(self) -> list[ModelId]:
-        """Drop, and return, what all have read and is older than the newest two rounds here."""
-        if len(self._rounds) <= KEPT_ROUNDS:
-            return []
-        dropped = [
-            id
-            for round in sorted(self._rounds)[:-KEPT_ROUNDS]
+    def drop_read(self, coming: int = 0, *, spare_memory: bool = False) -> list[ModelId]:
+        """Drop, and return, what all have read and is older than the newest two rounds.
+
+        What was sent is kept a while, in some rounds and up to some size, for readers who find that
+        their line broke before they had it. To ``spare_memory`` it is not; the round of a model
+        that is ``coming`` counts as here then.
+        """
+        rounds = sorted({*self._rounds, coming} if coming else self._rounds)[:-KEPT_ROUNDS]
+        read = [
+            (id, held)
+            for round in reversed(rounds)
             if round > 0
-            for id, held in self._rounds[round].items()
+            for id, held in self._rounds.get(round, {}).items()
             if not self._awaited(id, held)
         ]
-        for id in dropped:
-            self._take_out(id)
+        room, now = 0 if spare_memory else DOUBTED_BYTES, time.monotonic()
+        oldest = max(self._rounds, default=0) - DOUBTED_ROUNDS
+        dropped = []
+        for id, held in read:
+            if id.round > oldest and held.model.nbytes <= room and self._in_doubt(id, held, now):
+                room -= held.model.nbytes
+            else:
+                self._take_out(id)
+                dropped.append(id)
         return dropped
 
     def _take_out(self, id: ModelId) -> None:
@@ -315,6 +332,13 @@ class Training:
         """Whether it is to be kept, or a reader has not read it nor asked for a later round."""
         readers = held.readers - self._not_reading
         return held.keep or any(self._asked.get(reader, 0) <= id.round for reader in readers)
+
+    def _in_doubt(self, id: ModelId, held: _Held, now: float) -> bool:
+        """Whether a reader may ask for it again: it has asked for nothing later yet."""
+        return any(
+            until > now and self._asked.get(reader, 0) <= id.round
+            for reader, until in held.doubted.items()
+        )
 
     def _find(self, id: ModelId) -> _Held | None:
         return self._rounds.get(id.round, {}).get(id)

@@ -61,6 +61,47 @@ def test_read_models_leave_when_two_newer_rounds_are_here(box: Mailbox) -> None:
     assert box.held("t") == (at(3), at(9))
 
 
+def test_a_reader_whose_line_broke_may_ask_again(box: Mailbox) -> None:
+    box.put("t", at(1), MODEL, readers=[7])
+    box.delivered("t", at(1), 7, doubt_s=60.0)
+    for round in (2, 3, 4):
+        box.put("t", at(round), MODEL)
+    assert isinstance(box.look("t", at(1), 7), Ready)
+    box.look("t", at(2), 7)  # it has gone on
+    box.put("t", at(5), MODEL)
+    assert box.held("t") == (at(4), at(5))
+
+
+def test_a_reader_does_not_come_again_for_ever(box: Mailbox) -> None:
+    for round in range(1, 13):
+        box.put("t", at(round), MODEL, readers=[7])
+        box.delivered("t", at(round), 7, doubt_s=60.0 if round != 10 else 1e-9)
+    assert box.held("t") == tuple(map(at, (5, 6, 7, 8, 9, 11, 12)))
+
+
+def test_a_reader_who_may_ask_again_gives_way_to_a_model(box: Mailbox) -> None:
+    most = box.max_bytes // MODEL.nbytes
+    for round in range(1, 2 * most):
+        with box.room("t", MODEL.nbytes, round) as room:
+            box.put("t", at(round), MODEL, [7], room=room)
+        box.delivered("t", at(round), 7, doubt_s=60.0)
+    assert box.nbytes <= box.max_bytes
+
+
+def test_a_peer_needs_room_for_four_models() -> None:
+    """The initial one, the last of the segment before, the round before, and the one that comes."""
+    box = Mailbox(max_bytes=4 * MODEL.nbytes)
+    box.open("t", KEY)
+    box.put("t", INITIAL, MODEL)
+    for round in range(1, 13):
+        if round % 3 == 1:
+            box.attach("t", 0, f"segment {round}", first=round, last=round + 2)
+        with box.room("t", MODEL.nbytes, round) as room:
+            box.put("t", at(round), MODEL, [7], keep=round % 3 == 0, room=room)
+        box.delivered("t", at(round), 7, doubt_s=60.0)
+    assert box.nbytes == box.max_bytes
+
+
 def test_unread_models_stay(box: Mailbox) -> None:
     for round in range(1, 8):
         box.put("t", at(round), MODEL, readers=[7, 8])
