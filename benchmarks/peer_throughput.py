@@ -27,6 +27,7 @@ import argparse
 import asyncio
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -317,7 +318,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
     sizes = [10] if options.quick else [int(text) for text in options.megabytes.split(",")]
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 110)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     console.print(f"{os.cpu_count()} cores, load average before: {load}", highlight=False)
     table = Table(

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from contextlib import ExitStack
 from statistics import median
@@ -118,7 +119,8 @@ def main() -> None:
     parser.add_argument("--cases", default=CASES, help="nodes:parameters, with commas")
     parser.add_argument("--rounds", type=int, default=100, help="at most; fewer of large models")
     options = parser.parse_args()
-    console, table = Console(), Table("nodes", "parameters", "rounds", "median ms", "9th decile ms")
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    table = Table("nodes", "parameters", "rounds", "median ms", "9th decile ms")
     for column in ("CPU ms a node-round", "client memory, models", "load before"):
         table.add_column(column)
     for case in (QUICK if options.quick else options.cases).split(","):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -30,11 +32,18 @@ class Proxy:
         ``host:port``.
     limits : Callable[[], int | None]
         Called for each connection: how many bytes of the answer to let through, None for all.
+    rate : float
+        At most so many bytes of the answer a second.
     """
 
-    def __init__(self, target: str, limits: Callable[[], int | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        target: str,
+        limits: Callable[[], int | None] = lambda: None,
+        rate: float = math.inf,
+    ) -> None:
         host, port = target.rsplit(":", 1)
-        self._target, self._limits = (host, int(port)), limits
+        self._target, self._limits, self._rate = (host, int(port)), limits, rate
         self._server = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
         self.connections = 0
@@ -50,7 +59,8 @@ class Proxy:
                 upstream = socket.create_connection(self._target)
                 self._sockets += [client, upstream]
                 limit = self._limits()
-                for call in ((client, upstream, None), (upstream, client, limit)):
+                back = (upstream, client, limit, self._rate)
+                for call in ((client, upstream, None, math.inf), back):
                     thread = threading.Thread(target=_pump, args=call)
                     self._threads.append(thread)
                     thread.start()
@@ -65,11 +75,12 @@ class Proxy:
             thread.join(5)
 
 
-def _pump(source: socket.socket, target: socket.socket, limit: int | None) -> None:
+def _pump(source: socket.socket, target: socket.socket, limit: int | None, rate: float) -> None:
     left = limit
     with suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data if left is None else data[:left])
+            time.sleep(len(data) / rate)
             if left is not None:
                 left -= len(data)
                 if left <= 0:

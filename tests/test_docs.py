@@ -28,13 +28,11 @@ PAGES = [*DOCS, *sorted((ROOT / "examples").glob("*/README.md")), ROOT / "CONTRI
 ELSEWHERE = {
     "docs/security.md": "tests/test_security_docs.py",
     "docs/report.md": "tests/server_free/report/test_files.py",
-    "examples/multi_machine/README.md": "tests/integration/test_machines.py",
-    "examples/quickstart/README.md": "tests/integration/test_examples.py",
 }
 """Pages whose blocks have tests of their own."""
 
-SHOWN = {"text", "diff"}
-"""What a program prints, and changes of files."""
+SHOWN = {"text", "diff", "toml"}
+"""What a program prints, changes of files, and settings."""
 
 SCRIPTS = {
     "python examples/edge_simulation/edge.py": "tests/examples/test_edge_simulation.py",

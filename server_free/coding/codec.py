@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import PlanError
-from .numbers import Numbers, numbers
+from .numbers import NAMES, Numbers, numbers
 
 __all__ = ["CODECS", "NONE", "Codec"]
 
 NONE = "none"
 FEEDBACK, ACCEPTED = "choco:", ":lossy"
-NAMES = ("fp16", "bf16", "block-int8")
 CODECS = (
     NONE,
     *(name if not numbers(name).coarse else f"{name}{ACCEPTED}" for name in NAMES),

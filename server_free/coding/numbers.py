@@ -52,6 +52,7 @@ class Numbers(Protocol):
 
 
 _ALL: dict[str, Numbers] = {one.name: one for one in (Float16(), BFloat16(), BlockInt8())}
+NAMES = tuple(_ALL)
 
 
 def numbers(name: str) -> Numbers:

@@ -252,6 +252,29 @@ def test_torch_state_dict_with_batch_norm() -> None:
     assert not result.failures
 
 
+def test_a_frozen_layer_is_what_it_was() -> None:
+    def freeze(net: Net) -> Net:
+        net.layers[0].requires_grad_(False)
+        return net
+
+    app = ClientApp(mods=[gossip_mod])
+
+    @app.train()
+    def train(msg: Message, ctxt: Context) -> Message:
+        net = freeze(Net())
+        net.load_state_dict(msg.content["arrays"].to_torch_state_dict())
+        loss = sgd_step(net, node_of(ctxt))
+        metrics = MetricRecord({"loss": loss, "num-examples": 16})
+        content = RecordDict({"arrays": ArrayRecord(net.state_dict()), "metrics": metrics})
+        return Message(content, reply_to=msg)
+
+    before = seeded_net().state_dict()
+    result = play(Gossip("ring", fraction_evaluate=0.0), app, NODES, ROUNDS, ArrayRecord(before))
+    after = result.arrays.to_torch_state_dict()
+    torch.testing.assert_close(after["layers.0.weight"], before["layers.0.weight"])
+    assert not torch.allclose(after["layers.3.weight"], before["layers.3.weight"])
+
+
 def test_integer_tensors_stay_with_their_slot() -> None:
     """A counter is not mixed: node i has counted its own batches, though it mixed in between."""
     given: dict[tuple[int, int], int] = {}

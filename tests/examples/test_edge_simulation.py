@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
+import sys
 
-from edge_simulation.edge import FLAKY, HEADINGS, IMAGES, OTHERS, candidates, make_fleet, row, train
+import numpy as np
+import pytest
+
+from edge_simulation.edge import (
+    FLAKY,
+    HEADINGS,
+    IMAGES,
+    OTHERS,
+    candidates,
+    main,
+    make_fleet,
+    row,
+    train,
+)
 from flwr_gossip.strategies import Gossip, Teleportation
 from rooms import ROOT
 
@@ -36,6 +49,16 @@ def test_a_small_fleet_trains_on_simulated_time() -> None:
         run = train(fleet, strategy, num_rounds=6)
         assert run.history[-1]["seconds"] > 6 * 1.0
         assert len(row("x", run)) == len(HEADINGS)
+
+
+def test_as_it_is_called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["edge.py", "--nodes", "64", "--rounds", "3"])
+    main()
+    printed = capsys.readouterr().out
+    assert "64 devices, 3 rounds" in printed
+    assert all(label in printed for label in candidates(64))
 
 
 def test_no_number_before_the_goal_is_reached() -> None:

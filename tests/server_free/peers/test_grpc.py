@@ -249,6 +249,18 @@ def test_a_stream_cut_half_way_is_tried_once_more(
         assert link.traffic.bytes_fetched == 0
 
 
+def test_a_transfer_may_take_longer_than_a_silence(
+    host: PeerHost, own: PeerHost, publish: Callable[..., None], open_link: Callable[..., PeerLink]
+) -> None:
+    """Deadlines are of silence, not of a size over a line that nobody knows."""
+    model = {"w": np.random.default_rng(0).random(600_000)}
+    publish(FIRST, model)
+    with closing(Proxy(host.address, rate=2.4e6)) as proxy:  # 2 s for it
+        link = open_link(own, member(1, proxy.address, own.address))
+        [answer] = link.fetch([FIRST], Patience(1.0, 1.0, 1.0))
+    np.testing.assert_array_equal(answer["w"], model["w"])
+
+
 def test_hearsay_of_nodes_that_cannot_be_is_not_kept(
     own: PeerHost, open_link: Callable[..., PeerLink]
 ) -> None:
