@@ -113,14 +113,18 @@ class Probed:
 
         Raises ``PlanError`` for anything else, also for nodes that are not among ``num_nodes``.
         """
+        if not text:
+            return Probed()
         try:
-            content = json.loads(text or "{}")
+            content = json.loads(text)
             rows, reached = content.get("unreachable", []), content.get("reached", [])
             if any(list(map(type, row)) != [int, str, str, str] for row in rows):
                 raise TypeError("a pair is not holder, address, kind and reason")
-            nodes, others = set(range(num_nodes)) - {reader}, [*reached, *(row[0] for row in rows)]
-            if any(type(node) is not int or node not in nodes for node in others):
-                raise ValueError(f"it can talk to {sorted(nodes)!r:.100}, not to {others!r:.100}")
+            others = [*reached, *(row[0] for row in rows)]
+            if any(type(n) is not int or not 0 <= n < num_nodes or n == reader for n in others):
+                raise ValueError(
+                    f"it can talk to the others of 0..{num_nodes - 1}, not to {others!r:.100}"
+                )
             return Probed(tuple(reached), tuple(Unreachable(reader, *row) for row in rows))
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise PlanError(f"these are no probes of node {reader}: {error}") from error

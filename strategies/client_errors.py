@@ -33,9 +33,11 @@ def reason_of(error: Error) -> str:
     """Return why a client failed as one line."""
     text = error.reason or f"error code {error.code}"
     inner, trace, _ = text.partition(_CAUSE)
-    if trace:  # of a client in another process: its last line is the exception
-        raised = [line for line in inner.splitlines() if _RAISED.match(line)]
-        text = raised[-1] if raised else inner
+    if trace:  # of a client in another process: the exception comes behind the last frame
+        lines = inner.splitlines()
+        frame = max((n for n, line in enumerate(lines) if line.startswith('  File "')), default=-1)
+        raised = [line for line in lines[frame + 1 :] if _RAISED.match(line)]
+        text = raised[0] if raised else inner
     elif wrapped := _WRAPPED.fullmatch(text):
         text = f"{wrapped[1]}: {wrapped[2]}"
     return brief(" ".join(text.split()), _MOST)

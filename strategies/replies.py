@@ -12,7 +12,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.supercore import log
 from numpy.typing import NDArray
 
-from ..server_free.errors import GossipError, ModError, PlanError
+from ..server_free.errors import GossipError, ModError, PlanError, one_line
 from ..server_free.models import Model, check_finite, digest, signature
 from ..server_free.orders import RECORD, Loss, Report, read
 from ..server_free.reachability import Probed
@@ -83,7 +83,7 @@ def read_reply(node: int, content: RecordDict, expected: Expected) -> Reported:
     report = read(Report, dict(record.items()), f"node {node}")
     _check_numbers(report, node)
     key, name = expected.arrays_key, "rounds"
-    try:
+    try:  # name: the field that is read next, for the error
         rounds = _rounds(report.rounds, expected.last)
         name = "losses"
         losses = _plausible(Loss.load(report.losses), node, expected)
@@ -144,8 +144,12 @@ def _sketch(content: bytes) -> NDArray[np.float32] | None:
 def _model(record: Any, expected: str) -> Model | None:
     if not isinstance(record, ArrayRecord) or not record:
         return None
-    model = {name: array.numpy() for name, array in record.items()}
-    if digest(signature(model)) != expected:
+    try:
+        model = {name: array.numpy() for name, array in record.items()}
+        found = digest(signature(model))
+    except Exception as error:  # what numpy makes of bytes: EOFError, BadZipFile, MemoryError, ...
+        raise ValueError(f"a tensor cannot be read: {one_line(error)}") from error
+    if found != expected:
         raise ValueError("a model with other names, shapes or dtypes than the initial arrays")
     check_finite(model, "it")
     return model

@@ -301,11 +301,15 @@ class Training:
         node_of = self.attendance.node_of
         found = []
         for reply in replies:
-            reported = self.reports.get(node_of(reply.metadata.src_node_id))
+            node = node_of(reply.metadata.src_node_id)
+            reported = self.reports.get(node)
             if reply.has_error():
                 found.append(reason_of(reply.error))
-            elif reported is None or reported.report.failure:
-                found.append(reported.report.failure if reported else "its reply has no report")
+            elif reported is None:
+                refused = self.attendance.failures.get(node, ["its reply has no report"])
+                found.append(refused[-1])
+            elif reported.report.failure:
+                found.append(reported.report.failure)
         return found
 
     def _reported(self, replies: Iterable[Message]) -> list[tuple[int, RecordDict]]:

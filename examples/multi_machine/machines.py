@@ -139,6 +139,7 @@ def why_not() -> str | None:
             _namespace(probe, stack)
             _run("ip", "-n", probe, "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
             _shape(probe, "eth0", "100mbit")
+            os.close(_end(probe, "eth2"))
     except NoNamespaces as error:
         return str(error)
     return None

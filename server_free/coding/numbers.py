@@ -12,7 +12,7 @@ from ..errors import WireError
 from .block_int8 import BlockInt8
 from .half import BFloat16, Float16
 
-__all__ = ["Numbers", "numbers"]
+__all__ = ["NAMES", "Numbers", "numbers"]
 
 Array = NDArray[np.generic]
 

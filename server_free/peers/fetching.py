@@ -17,7 +17,7 @@ from ..models import Model
 from . import frames
 from . import peer_pb2 as pb
 from .links import Membership, Missing
-from .raw import Methods, parse, unpack
+from .raw import Methods, parse, read, unpack
 from .receive_buffers import ReceiveBuffers
 from .room import Room
 from .tokens import NONCE_BYTES
@@ -175,7 +175,7 @@ class Fetch:
         call = self._call(self.methods.fetch)
         try:
             limit = min(PROBE_S, self.wait.patience.silence_s)
-            message = await _read(call, limit)
+            message = await read(call, limit)
             self.answered = True
             if message is grpc.aio.EOF:
                 return None
@@ -244,7 +244,7 @@ class Fetch:
 
     async def _next(self, call: Any) -> Any:
         """Return the next message; raises ``TimeoutError`` when the silence has lasted too long."""
-        return await _read(call, self._bearable_s())
+        return await read(call, self._bearable_s())
 
     def _bearable_s(self) -> float:
         """Return for how long nothing need be heard yet."""
@@ -310,12 +310,6 @@ class _Sent:
     async def read(self) -> Any:
         """Return them, then the end."""
         return self._messages.pop() if self._messages else grpc.aio.EOF
-
-
-async def _read(call: Any, timeout_s: float) -> Any:
-    """Return the next message as bytes, or ``grpc.aio.EOF``."""
-    async with asyncio.timeout(timeout_s):
-        return await call.read()
 
 
 def _detail(error: grpc.aio.AioRpcError) -> str:

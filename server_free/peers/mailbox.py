@@ -241,7 +241,10 @@ class Mailbox:
             self._release(room)
 
     def _still(self, training: str, run: bytes | None, id: ModelId) -> Training:
-        """Return the state of ``training`` if it is still that run's, which has written ``id``."""
+        """Return the state of ``training`` if it is still that run's, which has written ``id``.
+
+        Two runs that write the same id in the same moment leave either content on disk, or none.
+        """
         try:
             return self._trainings.get(training, run)
         except Outdated:
@@ -367,9 +370,11 @@ class Mailbox:
     def _reserve(self, training: str, nbytes: int, round: int) -> Reserved:
         """Keep ``nbytes`` free; what all have read, and other trainings, make room first."""
         with self._lock:
-            state = self._trainings.find(training)
-            if state is not None and not self.capacity.fits(nbytes):
-                self._disk.remove(training, state.drop_read(round, spare_memory=True))
+            if not self.capacity.fits(nbytes):
+                for name in set(self._trainings):
+                    coming = round if name == training else 0
+                    dropped = self._trainings.get(name).drop_read(coming, spare_memory=True)
+                    self._disk.remove(name, dropped)
             for other in self._trainings.expendable(training):
                 if self.capacity.fits(nbytes):
                     break

@@ -88,13 +88,15 @@ class NetworkService(PeerServicer):
         with watched(self.observers, request) as event:
             try:
                 fetch = _Fetch(self, request, context)
-                answer = await fetch.settled()
+                try:
+                    answer = await fetch.settled()
+                except _Challenged:
+                    event.outcome = "challenged"
+                    await fetch.write(frames.challenge_frame(self.challenge.value))
+                    return
                 event.settle(answer)
                 await fetch.send(answer)
                 event.sent(answer)
-            except _Challenged:
-                event.outcome = "challenged"
-                await context.write(frames.challenge_frame(self.challenge.value))
             except Refused as refusal:
                 event.refuse(str(refusal))
                 await context.abort(refusal.code, str(refusal))
@@ -149,7 +151,7 @@ class Admission:
         self._beat_s = max(MIN_BEAT_S, min(USUAL_BEAT_S, request.silence_s / 4))
         self._admitted_by: bytes | None = None
 
-    async def _write(self, frame: Any) -> None:
+    async def write(self, frame: Any) -> None:
         """Write one frame; who reads nothing is not waited for without end."""
         try:
             async with asyncio.timeout(TAKE_S):
@@ -190,7 +192,7 @@ class Admission:
 
     async def _beat(self, answer: NotReady, changed: asyncio.Event, beat_s: float) -> None:
         """Give a sign of life, then sleep till something changes, at most a beat."""
-        await self._write(frames.not_ready_frame(answer))
+        await self.write(frames.not_ready_frame(answer))
         with suppress(TimeoutError):
             async with asyncio.timeout(beat_s):
                 await changed.wait()
@@ -252,10 +254,10 @@ class _Fetch(Admission):
     async def send(self, answer: Ready | Absent) -> None:
         """Write the frames of the answer."""
         if isinstance(answer, Absent):
-            await self._write(frames.absent_frame(answer))
+            await self.write(frames.absent_frame(answer))
             return
         encoded = answer.model.encoded()
-        await self._write(frames.header_frame(encoded, answer.state))
+        await self.write(frames.header_frame(encoded, answer.state))
         await self._send(encoded.chunks)
         self._sent()
 
@@ -299,7 +301,7 @@ class _Fetch(Admission):
         while start < len(chunks):
             data = joined(chunks, start, start + pace.chunks)
             start, began = start + pace.chunks, clock()
-            await self._write(data)
+            await self.write(data)
             pace.took(clock() - began)
 
     async def settled(self) -> Ready | Absent:

@@ -6,6 +6,7 @@ gives, so these methods have their own: a message of bytes goes as it is.
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -32,6 +33,7 @@ __all__ = [
     "raw_fetch",
     "raw_publish",
     "raw_publish_whole",
+    "read",
     "relay_methods",
     "serve_local_peer",
     "serve_peer",
@@ -52,6 +54,12 @@ class Methods(NamedTuple):
 
     fetch: Callable[..., Any]
     ask: Callable[..., Any] | None
+
+
+async def read(call: Any, timeout_s: float) -> Any:
+    """Return a call's next message, or ``grpc.aio.EOF``; raises ``TimeoutError``."""
+    async with asyncio.timeout(timeout_s):
+        return await call.read()
 
 
 def parse(kind: type[M], message: bytes) -> M:

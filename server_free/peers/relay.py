@@ -21,7 +21,7 @@ from .grpc_link import CLIENT_OPTIONS
 from .links import TlsFiles
 from .network_service import Admission, NetworkService, Refused
 from .peer_pb2_grpc import RelayServicer
-from .raw import raw_fetch
+from .raw import raw_fetch, read
 from .tls import channel_credentials
 from .tokens import token_is_good
 
@@ -110,8 +110,8 @@ class _Relaying(Admission):
         relaying, nbytes = f"node {request.via}, which relays, got", 0
         call = ask(address, request, self._longest_s())
         try:
-            while (frame := await _read(call)) is not grpc.aio.EOF:
-                await self._write(frame)
+            while (frame := await read(call, SILENT_S)) is not grpc.aio.EOF:
+                await self.write(frame)
                 nbytes += len(frame)
         except TimeoutError:
             said = f"{relaying} nothing from {address} for {SILENT_S:g} s"
@@ -137,12 +137,6 @@ class _Relaying(Admission):
 
     def _check_certificate(self, node: int) -> None:
         super()._check_certificate(self._request.requester)
-
-
-async def _read(call: Any) -> Any:
-    """Return the next frame as bytes, or ``grpc.aio.EOF``; raises ``TimeoutError``."""
-    async with asyncio.timeout(SILENT_S):
-        return await call.read()
 
 
 def dialler(tls: TlsFiles | None) -> Callable[[str], Any]:

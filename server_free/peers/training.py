@@ -141,6 +141,7 @@ class Training:
         for held in self._all():
             held.of_this_run = False
             held.readers.clear()
+            held.doubted.clear()
             held.segment_no = self.segment_no
         for node in self._nodes.values():
             node.gone, node.first, node.newest = None, 0, 0

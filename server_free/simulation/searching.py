@@ -168,8 +168,8 @@ def _plans(search: Search, num_rounds: int) -> list[Plan]:
 
 def _check_loss_decides(maximize: bool, name: str | None) -> None:
     """Raise ``PlanError`` where a default, the smallest loss, is not what the strategy asks for."""
-    if maximize or name is not None:
-        asked = "the largest loss" if name is None else f"the strategy's {name!r}"
+    if maximize or name not in (None, "loss"):
+        asked = "the largest loss" if name in (None, "loss") else f"the strategy's {name!r}"
         raise PlanError(
             f"metric is None, and the loss is to be small, not {asked}: pass what decides as "
             "metric=a function (outputs, targets) -> number."

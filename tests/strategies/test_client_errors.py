@@ -31,6 +31,7 @@ Exception ClientAppException occurred. Message: 'arrays''>"""
     [
         (RAY, "KeyError: 'arrays'"),
         (RAY.replace("KeyError: 'arrays'", "torch.OutOfMemoryError"), "torch.OutOfMemoryError"),
+        (RAY.replace("'arrays'\n\n", "'arrays'\nHint: its name\n\n"), "KeyError: 'arrays'"),
         ("<class 'KeyError'>:<''arrays''>", "KeyError: 'arrays'"),
         ("<class 'my.own.Error'>:<'no\n\tdisk'>", "Error: no disk"),
         ("ValueError: too few rows", "ValueError: too few rows"),

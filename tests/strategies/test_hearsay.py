@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import replace
+from threading import Event
 
 import pytest
 from flwr.app import Message
@@ -26,24 +26,30 @@ class Telling(InProcessGrid):
     """Node 0 says in the reply for the segment of rounds 5 and 6 that ``loss`` happened."""
 
     loss: Loss
+    has_told: bool = False
+    looked_again: Event
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        if self.has_told:
+            self.looked_again.set()
         replies = list(super().pull_messages(message_ids))
         for reply in replies:
             record = reply.content.config_records[RECORD]
             if reply.metadata.src_node_id == 1000 + TELLER and record.get("rounds") == "5,6":
                 record["losses"] = Loss.dump([self.loss])
+                self.has_told = True
         return replies
 
 
 def told(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> GossipResult:
     """Run three segments of two rounds; node 2 takes long to reply to the last."""
     monkeypatch.setattr(training_module, "_GRACE_S", 0.0)
-    grid_type = type("Grid", (Telling,), {"loss": loss})
+    looked_again = Event()
+    grid_type = type("Grid", (Telling,), {"loss": loss, "looked_again": looked_again})
 
     def before_train(node: int, round: int) -> None:
         if (node, round) == (SLOW, 6):
-            time.sleep(0.6)  # longer than the pause between two looks for replies
+            looked_again.wait(3.0)  # till the loss has been weighed, or it is given up
 
     app = quadratic_app(before_train=before_train)
     strategy = Gossip("alone", rounds_per_message=2, fraction_evaluate=0.0)

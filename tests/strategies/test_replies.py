@@ -110,6 +110,19 @@ def test_a_model_that_is_none_of_the_training_is_fetched_from_another_node(model
     assert result.served_slots == (0, 1, 2, 3)
 
 
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"\x93NUMPY", b"0" * 100])
+def test_a_tensor_that_cannot_be_read_is_the_failure_of_its_node(data: bytes) -> None:
+    def change(content: Any) -> None:
+        if content.array_records:
+            array = next(iter(content["arrays"].values()))
+            odd = Array(dtype=array.dtype, shape=array.shape, stype=array.stype, data=data)
+            content["arrays"] = ArrayRecord(dict.fromkeys(content["arrays"], odd))
+
+    result = tampered(change)
+    assert "field 'arrays' in the report of node 1: a tensor cannot be" in result.failures[1][0]
+    assert result.served_slots == (0, 1, 2, 3)
+
+
 def test_losses_that_cannot_be_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
     """They may be what a holder said, handed on by who read its model."""
     odd = [Loss(1, 0, 99, 2, 2, *"abc"), Loss(99, 0, 0, 2, 2, *"abc"), Loss(1, 0, 0, -1, 2, *"abc")]

@@ -255,9 +255,9 @@ def test_a_transfer_may_take_longer_than_a_silence(
     """Deadlines are of silence, not of a size over a line that nobody knows."""
     model = {"w": np.random.default_rng(0).random(600_000)}
     publish(FIRST, model)
-    with closing(Proxy(host.address, rate=2.4e6)) as proxy:  # 2 s for it
+    with closing(Proxy(host.address, rate=1.2e6)) as proxy:  # 4 s for it
         link = open_link(own, member(1, proxy.address, own.address))
-        [answer] = link.fetch([FIRST], Patience(1.0, 1.0, 1.0))
+        [answer] = link.fetch([FIRST], Patience(2.0, 2.0, 2.0))
     np.testing.assert_array_equal(answer["w"], model["w"])
 
 

@@ -88,6 +88,19 @@ def test_a_reader_who_may_ask_again_gives_way_to_a_model(box: Mailbox) -> None:
     assert box.nbytes <= box.max_bytes
 
 
+def test_a_reader_who_may_ask_again_gives_way_to_another_trainings_model() -> None:
+    box = Mailbox(max_bytes=6 * MODEL.nbytes)
+    for name in "tu":
+        box.open(name, KEY)
+        box.attach(name, 0, "s")
+    for round in range(1, 7):
+        box.put("t", at(round), MODEL, [7])
+        box.delivered("t", at(round), 7, doubt_s=60.0)
+    for round in range(1, 5):
+        box.put("u", at(round), MODEL, [7])
+    assert box.held("t") == (at(5), at(6))
+
+
 def test_a_peer_needs_room_for_four_models() -> None:
     """The initial one, the last of the segment before, the round before, and the one that comes."""
     box = Mailbox(max_bytes=4 * MODEL.nbytes)

@@ -149,6 +149,7 @@ def test_larger_can_be_better() -> None:
         (TeleportationSearch(), {"learning_rates": None}, "there are 0 learning_rates"),
         (Search(N), {"maximize": True}, "not the largest loss: pass what decides as metric="),
         (TeleportationSearch(metric="accuracy"), {}, "not the strategy's 'accuracy': pass what"),
+        (TeleportationSearch(metric="loss"), {"maximize": True}, "not the largest loss"),
         (Search(N), {"num_rounds": 0}, "num_rounds is 0"),
         (Search(N), {"num_rounds": "3"}, "num_rounds is '3'"),
         (Search(N), {"learning_rates": 0.1}, r"learning_rates is 0.1, .* list of numbers: \[0.1\]"),
