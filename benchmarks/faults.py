@@ -12,7 +12,7 @@ right when
 
 ``lost`` is the median time that a run took longer than the median run without a fault.
 
-    python benchmarks/faults.py [--seeds N] [--only TEXT]
+    python benchmarks/faults.py [--seeds N] [--only TEXT] [--jobs J]
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -69,6 +71,22 @@ def run(scenario: Scenario, seed: int) -> Outcome:
     if seconds > LIMIT_S:
         problems.append(f"took {seconds:.0f} s")
     return Outcome(seconds, len(result.losses), tuple(problems))
+
+
+def run_named(pair: tuple[str, int]) -> Outcome:
+    """Run the scenario of this name with a seed, in a process of its own or not."""
+    logging.getLogger("flwr").setLevel(logging.CRITICAL)
+    name, seed = pair
+    return run(next(scenario for scenario in SCENARIOS if scenario.name == name), seed)
+
+
+def outcomes(pairs: list[tuple[str, int]], jobs: int) -> Iterator[Outcome]:
+    """Yield what came of each, in order; so many runs at the same time."""
+    if jobs == 1:
+        yield from map(run_named, pairs)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(run_named, pairs)
 
 
 def faulty(result: GossipResult, folder: Path, faults: tuple[Fault, ...]) -> Iterator[str]:
@@ -123,18 +141,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--only", default="", help="scenarios whose name has this text")
     parser.add_argument("--quick", action="store_true", help="2 seeds")
+    parser.add_argument("--jobs", type=int, default=1, help="so many runs at the same time")
     options = parser.parse_args()
     seeds = 2 if options.quick else options.seeds
-    logging.getLogger("flwr").setLevel(logging.CRITICAL)
     console = Console(width=None if sys.stdout.isatty() else 110)
     chosen = [scenario for scenario in SCENARIOS if options.only in scenario.name]
     runs: dict[str, list[Outcome]] = {scenario.name: [] for scenario in chosen}
-    pairs = [(scenario, seed) for scenario in chosen for seed in range(seeds)]
-    for scenario, seed in track(pairs, "running", console=Console(stderr=True)):
-        outcome = run(scenario, seed)
-        runs[scenario.name].append(outcome)
+    pairs = [(scenario.name, seed) for scenario in chosen for seed in range(seeds)]
+    found = track(
+        outcomes(pairs, options.jobs), "running", len(pairs), console=Console(stderr=True)
+    )
+    for (name, seed), outcome in zip(pairs, found, strict=True):
+        runs[name].append(outcome)
         for problem in outcome.problems:
-            console.print(f"{scenario.name}, seed {seed}: {problem}", markup=False)
+            console.print(f"{name}, seed {seed}: {problem}", markup=False)
     usual_s = median(outcome.seconds for outcome in runs[chosen[0].name])
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     table = Table(

@@ -49,29 +49,45 @@ class Prober:
     timeout_s: float
 
     async def probe(self, channel: Any, node: int) -> Unreachable | None:
-        """Return why the peer of ``node`` cannot be talked to, None if it can."""
+        """Return why the peer of ``node`` cannot be talked to, None if it can.
+
+        Where a call fails and its cause is gone by the time it is looked for, there is another.
+        """
         try:
-            call = PeerStub(channel).Probe(_request(self.membership, node), timeout=self.timeout_s)
-            reply = await call
+            reply = await self._ask(channel, node)
         except grpc.aio.AioRpcError as error:
-            return self._lost(node, *await self._explain(node, error))
+            kind, reason, lasts = await self._explain(node, error)
+            if lasts:
+                return self._lost(node, kind, reason)
+            try:
+                reply = await self._ask(channel, node, wait_for_ready=True)
+            except grpc.aio.AioRpcError as again:
+                kind, reason, _ = await self._explain(node, again)
+                return self._lost(node, kind, reason)
         if reply.protocol != WIRE_VERSION:
             return self._lost(node, "version", _versions(f"flwr-gossip {reply.version}"))
         return self._lost(node, reply.kind, reply.reason) if reply.kind else None
 
-    async def _explain(self, node: int, error: grpc.aio.AioRpcError) -> tuple[str, str]:
-        """Return kind and reason of a call that failed."""
+    async def _ask(self, channel: Any, node: int, wait_for_ready: bool = False) -> pb.ProbeReply:
+        request = _request(self.membership, node)
+        reply: pb.ProbeReply = await PeerStub(channel).Probe(
+            request, timeout=self.timeout_s, wait_for_ready=wait_for_ready
+        )
+        return reply
+
+    async def _explain(self, node: int, error: grpc.aio.AioRpcError) -> tuple[str, str, bool]:
+        """Return kind and reason of a call that failed, and whether the cause is there still."""
         code, details = error.code(), error.details() or ""
         if code == grpc.StatusCode.UNIMPLEMENTED:
-            return "version", _versions("an older flwr-gossip, which knows no probes")
+            return "version", _versions("an older flwr-gossip, which knows no probes"), True
         address = self.membership.address_of(node)
         kind, reason = await asyncio.to_thread(diagnose, address, self.tls_files, DIAGNOSE_S)
         if kind != "failed":
-            return kind, reason
+            return kind, reason, True
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             waited = f"{self.timeout_s:g} s"
-            return "timed-out", f"it accepts connections and did not answer within {waited}"
-        return "failed", f"{code.name.lower().replace('_', ' ')}: {details}"
+            return "timed-out", f"it accepts connections and did not answer within {waited}", False
+        return "failed", f"{code.name.lower().replace('_', ' ')}: {details}", False
 
     def _lost(self, node: int, kind: str, reason: str) -> Unreachable:
         address = self.membership.address_of(node)

@@ -134,7 +134,7 @@ def test_a_hospital_that_goes_away_is_missed_and_taken_back(
         "back on the network",
     ]
     text = output.text
-    assert "All 6 pairs of nodes that were probed can talk." in text
+    assert "All 6 pairs of nodes that were probed can talk." in text, text
     gone = text.index("models of node 2 are missing")
     back = text.index("node 2 (partition-id 2) is back.")
     last = text.rindex(f"/{namespaces.ROUNDS}]")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from flwr_gossip.server_free.peers.links import Membership, TlsFiles, connect
 from flwr_gossip.server_free.peers.memory import MemoryHost
 from flwr_gossip.server_free.reachability import Unreachable
 from offices import Office
-from proxies import free_port, mute_socket
+from proxies import Proxy, free_port, mute_socket
 
 KEY = b"k" * 32
 
@@ -73,6 +73,14 @@ def test_who_can_talk_is_not_named(stack: ExitStack, ours: Company) -> None:
 
 def test_plain_peers_can_talk(stack: ExitStack) -> None:
     assert probe(stack, None, peer(stack, None)) == []
+
+
+def test_a_line_that_breaks_once_is_tried_again(stack: ExitStack) -> None:
+    limits = [1]  # of the first connection one byte of the answer comes through
+    peers = peer(stack, None)
+    proxy = stack.enter_context(closing(Proxy(peers, lambda: limits.pop() if limits else None)))
+    assert probe(stack, None, proxy.address) == []
+    assert not limits and proxy.connections > 1
 
 
 def test_all_that_can_be_wrong_with_an_address(
