@@ -29,6 +29,7 @@ from process_grid import Machine, ProcessGrid, machines
 
 from apps import Vector, local_update
 from flwr_gossip.clients import gossip_mod
+from flwr_gossip.server_free.disk import write_whole
 from flwr_gossip.server_free.orders import Loss
 from flwr_gossip.server_free.plans import VACANT, Plan
 from flwr_gossip.strategies import GossipResult
@@ -79,8 +80,7 @@ def make_app(folder: str, faults: Sequence[Fault]) -> ClientApp:
             int(msg.content["config"]["server-round"]),
         )
         z = msg.content["arrays"]["w"].numpy().astype(np.float64)
-        with open(f"{folder}/trace-{node}.bin", "ab") as file:
-            file.write(np.concatenate([[round], z]).tobytes())
+        write_whole(Path(folder) / f"trace-{node}-{round}.bin", [z.tobytes()])
         h = local_update(z, node, round)
         for after in (False, True):
             for fault in faults:
@@ -230,8 +230,8 @@ def traces(folder: Path) -> dict[tuple[int, int], Vector]:
     """Return (node, round) -> the z that its train function was given."""
     found = {}
     for file in folder.glob("trace-*.bin"):
-        rows = np.frombuffer(file.read_bytes(), np.float64).reshape(-1, SIZE + 1)
-        found |= {(int(file.stem.split("-")[1]), int(row[0])): row[1:] for row in rows}
+        _, node, round = file.stem.split("-")
+        found[int(node), int(round)] = np.frombuffer(file.read_bytes(), np.float64)
     return found
 
 
