@@ -111,8 +111,8 @@ class _Runner:
         """Play one round: z, h = train(z), publish h (design: one definition of a round)."""
         self.playing = round
         before = len(self.losses)
-        gate, given = session.gatherer.gate, session.gatherer.mixed(slot, round - 1)
-        trained = self._train(given, round)
+        gate = session.gatherer.gate
+        trained = self._train(session, slot, round)
         gate.check(trained, "its trained model")
         id = ModelId(round=round, slot=slot, node=self.order.node)
         readers = session.plan.readers(self.order.node, round)
@@ -129,10 +129,14 @@ class _Runner:
         self.done.append(round)
         self.playing = 0
 
-    def _train(self, given: Model, round: int) -> dict[str, np.ndarray]:
-        main, beside = split(given, self._travelling())
+    def _train(self, session: Session, slot: int, round: int) -> dict[str, np.ndarray]:
+        """Return h; while the user's function runs, no model is held but that in its message."""
+        main, beside = split(session.gatherer.mixed(slot, round - 1), self._travelling())
+        session.gatherer.latest = None  # its part is in the mixture
         config = config_in(round, self.config)
         self.msg.content = self.dialect.wrap(main, beside, config, evaluating=False)
+        main = {name: np.empty(0, array.dtype) for name, array in main.items()}
+        del beside
         reply = checked_reply(self.call_next(self.msg, self.ctxt), "train")
         if reply.has_error():
             raise _HandedOn(reply)

@@ -61,6 +61,7 @@ def open_session(order: Order, msg: Message, ctxt: Context) -> Iterator[Session]
         initial = record_of(msg.content, INITIAL_RECORD, ArrayRecord)
         if initial is not None:
             link.publish(INITIAL, from_record(initial), ())
+        del initial  # else it would be held till the segment ends
         gate = Gate(link, patience, order.signature)
         gatherer = Gatherer(common.plan, order.node, link, patience, gate)
         gate.coder = _coder(order, gatherer)
