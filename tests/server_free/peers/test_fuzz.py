@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "fuzz_peer.py"
 
@@ -40,3 +42,28 @@ def test_the_fuzzer_notices_a_model_that_is_served(fuzz_peer: Any) -> None:
             path = "/flwr_gossip.peers.Peer/Fetch"
             outcome = fuzz_peer.throw(channel, path, False, [good.SerializeToString()])
     assert outcome == "SERVED"
+
+
+NETWORK = [f"/flwr_gossip.peers.{name}" for name in ("Peer/Fetch", "Peer/Ask", "Peer/Probe")]
+
+
+def test_any_bytes_are_refused(fuzz_peer: Any) -> None:
+    """What hypothesis finds is made as small as can be: bytes, and a good request with some."""
+    with fuzz_peer.running_peer() as peer:
+        fuzz_peer.publish_good(peer)
+        good = fuzz_peer.good_request(peer.address).SerializeToString()
+        with fuzz_peer.grpc.insecure_channel(peer.address) as channel:
+
+            @settings(max_examples=300)
+            @given(
+                path=st.sampled_from(NETWORK),
+                cut=st.integers(0, len(good)),
+                junk=st.binary(max_size=300),
+                rest=st.integers(0, len(good)),
+            )
+            def throw(path: str, cut: int, junk: bytes, rest: int) -> None:
+                outcome = fuzz_peer.throw(channel, path, False, [good[:cut] + junk + good[rest:]])
+                assert outcome in fuzz_peer.REFUSALS | fuzz_peer.HARMLESS
+
+            throw()
+        assert fuzz_peer.serves(peer)
