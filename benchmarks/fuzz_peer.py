@@ -34,6 +34,7 @@ import numpy as np
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
+from workers import peak_bytes, rss_bytes
 
 from flwr_gossip.server_free.codecs import Chunk, Decoder
 from flwr_gossip.server_free.errors import GossipError
@@ -119,10 +120,7 @@ class Peer:
 
     def memory(self) -> tuple[int, int]:
         """Return its memory now and at most, in bytes."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = [re.search(rf"{name}:\s+(\d+) kB", text) for name in ("VmRSS", "VmHWM")]
-        now, most = (int(one[1]) << 10 for one in found if one is not None)
-        return now, most
+        return rss_bytes(self.process.pid), peak_bytes(self.process.pid)
 
     def strays(self) -> list[str]:
         """Return the files it made outside its store."""

@@ -28,6 +28,7 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
+from workers import rss_bytes
 
 from flwr_gossip.server_free.peers.host import PeerHost
 from flwr_gossip.server_free.simulation import InProcessGrid
@@ -183,10 +184,8 @@ class Machine:
 
 def usage(pid: int) -> tuple[int, int, int]:
     """Return memory in bytes, threads and open files of a process; Linux only."""
-    process = Path(f"/proc/{pid}")
-    lines = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-    files = len(list((process / "fd").iterdir()))
-    return int(lines["VmRSS"].split()[0]) * 1024, int(lines["Threads"]), files
+    threads, files = (len(os.listdir(f"/proc/{pid}/{kind}")) for kind in ("task", "fd"))
+    return rss_bytes(pid), threads, files
 
 
 @contextmanager

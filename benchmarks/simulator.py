@@ -31,13 +31,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -48,6 +48,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_digits
 from torch import nn
+from workers import peak_bytes, reset_peak, rss_bytes
 
 from flwr_gossip.server_free import topologies
 from flwr_gossip.server_free.plans import Plan
@@ -260,16 +261,11 @@ def print_peak(num_nodes: int) -> None:
     # A first run, so that what torch takes once is not counted.
     simulate(mlp(), loss, node_data(20), Teleportation(2), num_rounds=2, learning_rate=RATE)
     data = node_data(num_nodes)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten: proc(5)
-    before = resident_mb("VmRSS")
+    pid = os.getpid()
+    reset_peak(pid)
+    before = rss_bytes(pid)
     simulate(mlp(), loss, data, Teleportation(16), num_rounds=20, learning_rate=RATE)
-    print(max(0.0, resident_mb("VmHWM") - before))
-
-
-def resident_mb(field: str) -> float:
-    """Return the memory of this process, now (VmRSS) or at most (VmHWM), in MB; Linux only."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+    print(max(0, peak_bytes(pid) - before) / 2**20)
 
 
 def ring_rows(data: NodeData, rounds: int, turns: int) -> Iterator[tuple[str, ...]]:

@@ -56,6 +56,8 @@ def faults(plan: Plan, every: int, seed: int) -> tuple[Fault, ...]:
 
 
 COLUMNS = ("peer MB", "peer threads", "peer files", "own files", "own threads", "own MB")
+LEAST_S = 20
+"""Of a shorter third of a run nothing can be said."""
 FLAT = COLUMNS[:-1]  # the result's history of losses is this process's, and grows
 
 
@@ -89,6 +91,8 @@ def grown(notes: list[tuple[float, tuple[float, ...]]]) -> list[str]:
     Files of ended processes are closed in batches, so that more or fewer of them say nothing.
     """
     third = len(notes) // 3
+    if third < LEAST_S:  # a fault keeps files open for seconds
+        return []
     middle, last = (
         np.min([values for _, values in notes[start : start + third]], axis=0)
         for start in (third, 2 * third)
